@@ -1,0 +1,157 @@
+"""Where an image set comes from: the mirror, then the Hub, then a stand-in."""
+
+import os
+import warnings
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from snnlib.data import standins, stored
+from snnlib.images import ImageSet
+
+__all__ = ["load"]
+
+CLASS_NAMES = {
+    "mnist": tuple("0123456789"),
+    "fashion_mnist": (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
+    "digits": tuple("0123456789"),
+}
+HUB_NAMES = {"mnist": "ylecun/mnist", "fashion_mnist": "zalando-datasets/fashion_mnist"}
+STANDINS = {
+    "mnist": standins.digits,
+    "fashion_mnist": standins.garments,
+    "digits": standins.digits,
+}
+SPLITS = ("train", "test")
+SOURCES = ("mirror", "hub", "standin")
+
+
+def load(name, split, size=None, seed=0, source=None):
+    """Load an image set, in memory, from the first place that has it.
+
+    The places, in order: the folder named by the environment variable ``SNNLIB_DATA``
+    (``<folder>/<name>/<split>-00000-of-00001.parquet``), the Hugging Face Hub (asked for at most
+    5 s whether it is there; what it once delivered works offline), and a stand-in that needs
+    neither file nor network: scikit-learn's digits, or drawn garments. A set is decoded once a
+    process; its arrays are shared and read-only.
+
+    Parameters
+    ----------
+    name : {"mnist", "fashion_mnist", "digits"}
+        Which set.
+    split : {"train", "test"}
+        Which part of it.
+    size : int, optional
+        Draw so many images, each class in proportion; all of them in their own order if None.
+    seed : int, default 0
+        Seed of that draw.
+    source : {"mirror", "hub", "standin"}, optional
+        Insist on one place.
+
+    Returns
+    -------
+    ImageSet
+        Images (n, 1, 28, 28) float32 in [0, 1]; its `source` says where they came from.
+
+    Raises
+    ------
+    ValueError
+        If a name, split, size or source is unknown, or the mirror's file is broken.
+    NotADirectoryError
+        If ``SNNLIB_DATA`` is set and is no folder.
+    FileNotFoundError
+        If the mirror has the set but not the file, or the source insisted on has not the set.
+    ConnectionError
+        If the Hub is insisted on and can't be reached.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the Hub answers but does not deliver, and the stand-in takes its place.
+    """
+    _check_choice("name", name, CLASS_NAMES)
+    _check_choice("split", split, SPLITS)
+    if source is not None:
+        _check_choice("source", source, SOURCES)
+    image_set = _load_whole(name, split, source, os.environ.get("SNNLIB_DATA"))
+    if size is None:
+        return image_set
+    classes = len(image_set.class_names)
+    if not classes <= size <= len(image_set):
+        raise ValueError(
+            f"size must lie in {classes} … {len(image_set)} for the {split} images of {name} "
+            f"({image_set.source}), got {size}"
+        )
+    if size > len(image_set) - classes:  # too few would be left for a stratified draw
+        order = np.random.default_rng(seed).permutation(len(image_set))[:size]
+        return image_set.take(order)
+    return image_set.split(size, seed)[1]
+
+
+def _check_choice(what, value, choices):
+    if value not in choices:
+        raise ValueError(f"{what} must be one of {', '.join(choices)}; got {value!r}")
+
+
+@cache
+def _load_whole(name, split, source, folder):
+    """The whole split; `folder` is an argument so that another mirror is another entry."""
+    places = {"mirror": _from_mirror, "hub": _from_hub, "standin": _from_standin}
+    for place in (source,) if source else SOURCES:
+        found = places[place](name, split, folder, insist=source is not None)
+        if found is not None:
+            images, labels, words = found
+            images.flags.writeable = labels.flags.writeable = False
+            return ImageSet(images, labels, CLASS_NAMES[name], words)
+    raise FileNotFoundError(f"there is no {name} in the {source}")
+
+
+def _from_mirror(name, split, folder, insist):
+    if not folder:
+        if insist:
+            raise FileNotFoundError("SNNLIB_DATA names no mirror to load from")
+        return None
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise NotADirectoryError(f"SNNLIB_DATA must name a folder, got {str(folder)!r}")
+    if not (folder / name).is_dir():
+        return None
+    return *stored.read_parquet(folder / name, split, len(CLASS_NAMES[name])), f"{name}, local mirror"
+
+
+def _from_hub(name, split, folder, insist):
+    if name not in HUB_NAMES:
+        return None
+    repository = HUB_NAMES[name]
+    try:
+        arrays = stored.read_hub(repository, split, len(CLASS_NAMES[name]))
+    except ConnectionError:
+        if insist:
+            raise
+        return None
+    except Exception as error:
+        if insist:
+            raise
+        warnings.warn(
+            f"the Hugging Face Hub did not deliver {repository} ({error}); using a stand-in",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return None
+    return *arrays, f"{name}, Hugging Face Hub ({repository})"
+
+
+def _from_standin(name, split, folder, insist):
+    return STANDINS[name](split)

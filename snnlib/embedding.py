@@ -1,0 +1,186 @@
+"""From encoder to embeddings, and from embeddings to a verdict by the nearest anchor."""
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from snnlib.images import check_images
+
+__all__ = ["AnchorClassifier", "embed"]
+
+
+@torch.inference_mode()
+def embed(encoder, images, batch_size=1024):
+    """Embed images where the encoder's weights are, without dropout and without gradients.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        Maps (n, c, h, w) to (n, d). Its training mode is left as it was.
+    images : ndarray, shape (n, c, h, w), floating point
+        Images, all pixels finite.
+    batch_size : int, default 1024
+        Images at a time, which bounds the memory.
+
+    Returns
+    -------
+    ndarray, shape (n, d), float32
+
+    Raises
+    ------
+    TypeError
+        If `images` is no floating-point array.
+    ValueError
+        If `images` is empty, has not 4 dimensions, or holds a NaN or infinite pixel.
+    """
+    check_images(images)
+    if not len(images):
+        raise ValueError("images must hold at least one image, got none")
+    place = next(encoder.parameters())
+    training = encoder.training
+    encoder.eval()
+    try:
+        batches = (images[i : i + batch_size] for i in range(0, len(images), batch_size))
+        # torch.tensor copies, so that a read-only array is never written through.
+        embeddings = [encoder(torch.tensor(b, dtype=place.dtype, device=place.device)) for b in batches]
+        return torch.cat(embeddings).float().cpu().numpy()
+    finally:
+        encoder.train(training)
+
+
+class AnchorClassifier(ClassifierMixin, BaseEstimator):
+    """Names a point by its nearest anchor; the anchor of a class is the mean of its embeddings.
+
+    With squared Euclidean distance this is the decision of prototypical networks: Snell, Swersky
+    and Zemel (2017), equations 1 and 2.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (k,)
+        Class labels, sorted.
+    anchors_ : ndarray, shape (k, d), floating point
+        One anchor a class, in the order of `classes_`.
+    n_features_in_ : int
+        Width d of the embeddings.
+    """
+
+    def fit(self, Z, y):
+        """Place the anchors.
+
+        Parameters
+        ----------
+        Z : array_like, shape (n, d)
+            Training embeddings.
+        y : array_like, shape (n,)
+            Their labels.
+
+        Returns
+        -------
+        AnchorClassifier
+
+        Raises
+        ------
+        ValueError
+            If embeddings are not finite, shapes do not match, or labels are not classes.
+        """
+        Z, y = validate_data(self, Z, y, dtype=[np.float64, np.float32])
+        check_classification_targets(y)
+        self.classes_, members = np.unique(y, return_inverse=True)
+        self.anchors_ = np.stack([Z[members == k].mean(axis=0) for k in range(len(self.classes_))])
+        return self
+
+    def distances(self, Z):
+        """Euclidean distance of each embedding to each anchor.
+
+        Parameters
+        ----------
+        Z : array_like, shape (n, d)
+            Embeddings.
+
+        Returns
+        -------
+        ndarray, shape (n, k)
+            In the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            Before `fit`; if the width differs from that of the anchors or a value is not finite.
+        """
+        check_is_fitted(self)
+        Z = validate_data(self, Z, reset=False, dtype=[np.float64, np.float32])
+        return euclidean_distances(Z, self.anchors_)
+
+    def predict(self, Z):
+        """Label of the nearest anchor, however far it is.
+
+        Parameters
+        ----------
+        Z : array_like, shape (n, d)
+            Embeddings.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            Labels out of `classes_`.
+        """
+        return self.classes_[self.distances(Z).argmin(axis=1)]
+
+    def reject(self, Z, threshold):
+        """Tell which embeddings lie farther than a threshold from every anchor.
+
+        Parameters
+        ----------
+        Z : array_like, shape (n, d)
+            Embeddings.
+        threshold : float
+            Largest accepted distance; in units of the embedding.
+
+        Returns
+        -------
+        ndarray, shape (n,), bool
+            True where nothing known is near.
+
+        Raises
+        ------
+        ValueError
+            If the threshold is negative or NaN.
+        """
+        if not threshold >= 0:
+            raise ValueError(f"threshold must be a distance of at least 0, got {threshold}")
+        return self.distances(Z).min(axis=1) > threshold
+
+    def with_anchor(self, label, embeddings):
+        """Add a class without training: a new classifier with one anchor more.
+
+        Parameters
+        ----------
+        label : object
+            Label of the new class.
+        embeddings : array_like, shape (m, d)
+            At least one embedding of the new class.
+
+        Returns
+        -------
+        AnchorClassifier
+            The old one is left as it was.
+
+        Raises
+        ------
+        ValueError
+            If the label has an anchor already, or the embeddings do not fit.
+        """
+        check_is_fitted(self)
+        if label in self.classes_:
+            raise ValueError(f"label {label!r} has an anchor already")
+        embeddings = validate_data(self, embeddings, reset=False, dtype=self.anchors_.dtype)
+        wider = AnchorClassifier()
+        wider.n_features_in_ = self.n_features_in_
+        classes = np.append(self.classes_, label)
+        order = np.argsort(classes)
+        wider.classes_ = classes[order]
+        wider.anchors_ = np.vstack([self.anchors_, embeddings.mean(axis=0)])[order]
+        return wider

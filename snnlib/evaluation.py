@@ -1,0 +1,259 @@
+"""How good embeddings are: clusters and pairs, each figure with its 95 % interval.
+
+This room knows nothing of plots.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans
+from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics.cluster import contingency_matrix
+
+from snnlib.images import check_labels
+
+__all__ = [
+    "ClusterAccuracy",
+    "Estimate",
+    "Verification",
+    "choose_threshold",
+    "cluster_accuracy",
+    "share",
+    "verify",
+]
+
+RESAMPLES = 200
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % confidence interval.
+
+    Attributes
+    ----------
+    value, low, high : float
+        The figure and the ends of its interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def share(successes, n):
+    """Share of successes in n trials, with Wilson's interval.
+
+    Wilson (1927); it stays within [0, 1] and is sensible for 0 or n successes, too.
+
+    Parameters
+    ----------
+    successes, n : int
+        Counts.
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    ValueError
+        If there is no trial, or more successes than trials.
+    """
+    if not 0 <= successes <= n or n < 1:
+        raise ValueError(f"expected 0 ≤ successes ≤ n and n ≥ 1, got {successes} of {n}")
+    interval = stats.binomtest(int(successes), int(n)).proportion_ci(method="wilson")
+    return Estimate(successes / n, float(interval.low), float(interval.high))
+
+
+@dataclass(frozen=True)
+class ClusterAccuracy:
+    """How well k-means clusters agree with classes.
+
+    Attributes
+    ----------
+    majority : Estimate
+        Share of images in a cluster whose most frequent class is theirs; two clusters may bear
+        the same name.
+    matched : Estimate
+        The same with the best one-to-one assignment of clusters to classes.
+    table : ndarray, shape (k, k), int
+        Images by cluster (row) and class (column); rows in the order of the matched classes.
+    """
+
+    majority: Estimate
+    matched: Estimate
+    table: np.ndarray
+
+
+def cluster_accuracy(Z, labels, *, seed):
+    """Cluster embeddings by k-means, as many clusters as classes, and compare with the classes.
+
+    A clustering score: the labels of the same images name the clusters, so it is not a
+    classifier's accuracy on images it has not seen.
+
+    Parameters
+    ----------
+    Z : ndarray, shape (n, d)
+        Embeddings.
+    labels : ndarray, shape (n,), int
+        Their classes.
+    seed : int
+        Seed of the ten starts of k-means, of which the tightest clustering is kept.
+
+    Returns
+    -------
+    ClusterAccuracy
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers.
+    ValueError
+        If embeddings are not finite, shapes do not match, or there are fewer embeddings than
+        classes.
+    """
+    labels = check_labels(labels)
+    if len(labels) != len(Z):
+        raise ValueError(f"got {len(Z)} embeddings and {len(labels)} labels")
+    k = len(np.unique(labels))
+    clusters = KMeans(k, n_init=10, random_state=seed).fit_predict(Z)
+    # A cluster can be empty when points coincide; the table keeps a row for it all the same.
+    counts = contingency_matrix(labels, clusters).T
+    table = np.zeros((k, k), dtype=np.int64)
+    table[: len(counts)] = counts
+    rows, classes = linear_sum_assignment(table, maximize=True)
+    table = table[rows[np.argsort(classes)]]
+    return ClusterAccuracy(
+        majority=share(table.max(axis=1).sum(), len(labels)),
+        matched=share(np.trace(table), len(labels)),
+        table=table,
+    )
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How well a distance tells pairs of one class from pairs of two.
+
+    Attributes
+    ----------
+    auc : Estimate
+        Area under the ROC curve; interval by bootstrap over pairs.
+    accuracy : Estimate
+        Share of pairs judged rightly at the threshold.
+    threshold : float
+        Pairs nearer than this are judged to be of the same class.
+    false_positive_rate, true_positive_rate : ndarray, shape (t,)
+        The ROC curve; "positive" means same class.
+    """
+
+    auc: Estimate
+    accuracy: Estimate
+    threshold: float
+    false_positive_rate: np.ndarray
+    true_positive_rate: np.ndarray
+
+
+def choose_threshold(distances, same):
+    """Threshold that judges the most pairs rightly; to be chosen on validation pairs.
+
+    Parameters
+    ----------
+    distances : ndarray, shape (n,)
+        Distance of each pair.
+    same : ndarray, shape (n,), bool
+        Whether it is of the same class.
+
+    Returns
+    -------
+    float
+        Halfway between the two neighbouring distances, so that no pair lies on it.
+
+    Raises
+    ------
+    ValueError
+        If a distance is not finite, shapes differ, or only one kind of pair is there.
+    """
+    distances, same = _check_pairs(distances, same)
+    order = np.argsort(distances)
+    ordered = distances[order]
+    # Right judgements if the first i pairs count as "same", for i = 0 … n.
+    right = np.concatenate([[0], np.cumsum(same[order])])
+    right += np.concatenate([np.cumsum(~same[order][::-1])[::-1], [0]])
+    # Equal distances can't be told apart, so the cut may not fall between them.
+    right[1:-1][ordered[1:] == ordered[:-1]] = -1
+    edges = np.concatenate([[ordered[0] - 1], ordered, [ordered[-1] + 1]])
+    best = int(np.argmax(right))
+    return float((edges[best] + edges[best + 1]) / 2)
+
+
+def verify(distances, same, threshold, *, seed=0):
+    """Judge pairs by their distance at a threshold chosen elsewhere.
+
+    Parameters
+    ----------
+    distances : ndarray, shape (n,)
+        Distance of each pair.
+    same : ndarray, shape (n,), bool
+        Whether it is of the same class.
+    threshold : float
+        Pairs nearer than this are judged to be of the same class.
+    seed : int, default 0
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    Verification
+
+    Raises
+    ------
+    ValueError
+        If a distance is not finite, shapes differ, or only one kind of pair is there.
+    """
+    distances, same = _check_pairs(distances, same)
+    judged_same = distances < threshold
+    false_positives, true_positives, _ = roc_curve(same, -distances)
+    return Verification(
+        auc=_auc(distances, same, seed),
+        accuracy=share((judged_same == same).sum(), len(same)),
+        threshold=threshold,
+        false_positive_rate=false_positives,
+        true_positive_rate=true_positives,
+    )
+
+
+def _auc(distances, same, seed):
+    # Pairs of each kind are drawn apart, so that no resample lacks one kind.
+    kinds = distances[same], distances[~same]
+
+    def area(near, far):
+        truth = np.repeat([True, False], [len(near), len(far)])
+        return roc_auc_score(truth, -np.concatenate([near, far]))
+
+    interval = stats.bootstrap(
+        kinds,
+        area,
+        n_resamples=RESAMPLES,
+        vectorized=False,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Estimate(float(area(*kinds)), float(interval.low), float(interval.high))
+
+
+def _check_pairs(distances, same):
+    distances, same = np.asarray(distances), np.asarray(same)
+    if distances.ndim != 1 or distances.shape != same.shape:
+        raise ValueError(
+            f"expected one distance and one label a pair, got shapes {distances.shape} "
+            f"and {same.shape}"
+        )
+    if same.dtype != bool:
+        raise ValueError(f"same must be boolean (True = same class), got {same.dtype}")
+    if not np.isfinite(distances).all():
+        bad = np.flatnonzero(~np.isfinite(distances))[0]
+        raise ValueError(f"distances must be finite, got {distances[bad]} at position {bad}")
+    if same.all() or not same.any():
+        raise ValueError("expected pairs of both kinds, got only one kind")
+    return distances, same

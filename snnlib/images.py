@@ -1,0 +1,156 @@
+"""Labelled images and what must be true of them. This room knows nothing of the others."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+__all__ = ["ImageSet", "check_images", "check_labels"]
+
+
+def check_images(images):
+    """Refuse anything that is not a batch of finite images.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, c, h, w), floating point
+        ``n`` images of ``c`` channels, ``h`` rows and ``w`` columns.
+
+    Raises
+    ------
+    TypeError
+        If `images` is no floating-point array.
+    ValueError
+        If the number of dimensions is not 4, or a pixel is NaN or infinite.
+    """
+    if not isinstance(images, np.ndarray) or not np.issubdtype(images.dtype, np.floating):
+        kind = getattr(images, "dtype", type(images).__name__)
+        raise TypeError(f"images must be a floating-point NumPy array, got {kind}")
+    if images.ndim != 4:
+        raise ValueError(f"images must have 4 dimensions (n, c, h, w), got shape {images.shape}")
+    # One number tells whether all pixels are finite; only bad sets pay for the search.
+    if images.size and not np.isfinite(images.sum(dtype=np.float64)):
+        n, c, h, w = np.argwhere(~np.isfinite(images))[0]
+        raise ValueError(
+            f"images must be finite, got {images[n, c, h, w]} in image {n}, "
+            f"channel {c}, row {h}, column {w}"
+        )
+
+
+def check_labels(labels):
+    """Refuse anything that is not a list of integer class indices.
+
+    Parameters
+    ----------
+    labels : array_like, shape (n,), int
+        Class of each image.
+
+    Returns
+    -------
+    ndarray, shape (n,), int
+        The labels.
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers.
+    ValueError
+        If they do not have one dimension, or there are none.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or not len(labels):
+        raise ValueError(f"labels must be a non-empty list of classes, got shape {labels.shape}")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(f"labels must be integers, got {labels.dtype}")
+    return labels
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images with their labels, the names of the classes, and where they came from.
+
+    Attributes
+    ----------
+    images : ndarray, shape (n, c, h, w), float32
+        Photographs lie in [0, 1]; inspection maps are raw values.
+    labels : ndarray, shape (n,), int64
+        Index of each image's class in `class_names`.
+    class_names : tuple of str
+        Names of the classes, in the order of their indices.
+    source : str
+        Where the images came from, in words a page can show.
+
+    Raises
+    ------
+    TypeError
+        If `images` is not floating point or `labels` are not integers.
+    ValueError
+        If images and labels differ in length, have the wrong number of dimensions, a pixel is
+        not finite, or a label names no class.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple
+    source: str
+
+    def __post_init__(self):
+        check_images(self.images)
+        labels = check_labels(self.labels)
+        if len(labels) != len(self.images):
+            raise ValueError(
+                f"every image needs one label, got {len(self.images)} images "
+                f"and {len(labels)} labels"
+            )
+        outside = np.flatnonzero((labels < 0) | (labels >= len(self.class_names)))
+        if len(outside):
+            raise ValueError(
+                f"labels must lie in 0 … {len(self.class_names) - 1}, got "
+                f"{labels[outside[0]]} at position {outside[0]}"
+            )
+        object.__setattr__(self, "images", self.images.astype(np.float32, copy=False))
+        object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+
+    def __len__(self):
+        return len(self.images)
+
+    def take(self, indices):
+        """Return the images at `indices` as a new set.
+
+        Parameters
+        ----------
+        indices : ndarray, shape (m,), int
+            Positions in this set, in the order wanted.
+
+        Returns
+        -------
+        ImageSet
+            ``m`` images.
+        """
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
+
+    def split(self, size, seed):
+        """Cut the set in two, each class in the same proportion on both sides.
+
+        Parameters
+        ----------
+        size : int
+            Number of images in the second part; at least one a class must fit on each side.
+        seed : int
+            Seed of the draw.
+
+        Returns
+        -------
+        rest, part : ImageSet
+            Sets without a common image; `part` holds `size` images.
+
+        Raises
+        ------
+        ValueError
+            If the classes do not fit into both parts.
+        """
+        rest, part = train_test_split(
+            np.arange(len(self)), test_size=size, random_state=seed, stratify=self.labels
+        )
+        return self.take(rest), self.take(part)

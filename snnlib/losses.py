@@ -1,0 +1,88 @@
+"""Losses as plain functions of embeddings. This room knows nothing of data or encoders."""
+
+import torch
+
+__all__ = ["contrastive", "euclidean"]
+
+
+def _check_same_shape(first, second):
+    if first.ndim != 2 or first.shape != second.shape:
+        raise ValueError(
+            "embeddings must be two tensors of one shape (n, d), got "
+            f"{tuple(first.shape)} and {tuple(second.shape)}"
+        )
+
+
+def check_margin(margin):
+    """Refuse a margin that is not a positive, finite number."""
+    if not 0 < margin < float("inf"):
+        raise ValueError(f"margin must be positive and finite, got {margin}")
+
+
+def euclidean(first, second):
+    """Euclidean distance of matching rows, differentiable everywhere.
+
+    The derivative of √x is infinite at x = 0, and 0 · ∞ is NaN. PyTorch's norm masks that root: for
+    rows that are equal the distance is exactly 0, and so is its gradient. The value itself carries
+    no epsilon.
+
+    Parameters
+    ----------
+    first, second : Tensor, shape (n, d), floating point
+        Embeddings.
+
+    Returns
+    -------
+    Tensor, shape (n,)
+        ``‖first − second‖`` row by row.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not (n, d).
+    """
+    _check_same_shape(first, second)
+    return torch.linalg.vector_norm(first - second, dim=1)
+
+
+def contrastive(first, second, same, margin=1.0):
+    """Contrastive loss of pairs, averaged over the batch.
+
+    For one pair with distance D and Y = 1 if both show the same class, Y = 0 otherwise::
+
+        ½ · Y · D² + ½ · (1 − Y) · max(m − D, 0)²
+
+    Hadsell, Chopra and LeCun (2006), equation 4, where Y stands for the opposite: there Y = 0
+    means "same".
+
+    Parameters
+    ----------
+    first, second : Tensor, shape (n, d), floating point
+        Embeddings of the two images of each pair.
+    same : Tensor, shape (n,), bool
+        Whether the two images show the same class.
+    margin : float, default 1.0
+        Distance m beyond which a pair of different classes costs nothing; in units of D.
+
+    Returns
+    -------
+    Tensor, scalar
+        Mean loss.
+
+    Raises
+    ------
+    TypeError
+        If `same` is not boolean.
+    ValueError
+        If shapes do not match, or the margin is not positive and finite.
+    """
+    _check_same_shape(first, second)
+    check_margin(margin)
+    if same.dtype != torch.bool:
+        raise TypeError(f"same must be boolean (True = same class), got {same.dtype}")
+    if same.shape != first.shape[:1]:
+        raise ValueError(
+            f"same must have shape ({len(first)},), one value a pair, got {tuple(same.shape)}"
+        )
+    distances = euclidean(first, second)
+    return 0.5 * torch.where(same, distances, (margin - distances).clamp(min=0)).square().mean()

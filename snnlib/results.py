@@ -1,0 +1,120 @@
+"""Benchmark tables as a page reads them: many seeds, with where and when they were measured."""
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+__all__ = ["Results", "prediction_interval", "read_results"]
+
+
+@dataclass(frozen=True)
+class Results:
+    """The runs of one benchmark.
+
+    Attributes
+    ----------
+    runs : DataFrame
+        One row a run: its settings (``case``, ``seed``, …) and its figures.
+    origin : dict
+        ``data``, ``date``, ``commit``, ``versions`` and ``machine`` of the measurement.
+    notes : dict
+        Figures of the benchmark as a whole, such as ratios.
+    """
+
+    runs: pd.DataFrame
+    origin: dict
+    notes: dict
+
+    def line(self):
+        """Say in one line what was measured, for the caption of a table.
+
+        Returns
+        -------
+        str
+        """
+        seeds = len(self.runs["seed"].unique())
+        commit = self.origin["commit"][:7]
+        return (
+            f"{seeds} seed{'s' if seeds > 1 else ''}, {self.origin['data']}, "
+            f"{self.origin['machine']['cores']} cores, "
+            f"torch {self.origin['versions']['torch']}, {self.origin['date']}, commit {commit}"
+        )
+
+    def of(self, case, figure):
+        """Values of a figure over the seeds of a case.
+
+        Parameters
+        ----------
+        case, figure : str
+            Names as in `runs`.
+
+        Returns
+        -------
+        ndarray, shape (seeds,)
+
+        Raises
+        ------
+        KeyError
+            If there is no such case or figure.
+        """
+        if figure not in self.runs or not (self.runs["case"] == case).any():
+            raise KeyError(f"no {figure!r} of {case!r} in these results")
+        return self.runs.loc[self.runs["case"] == case, figure].to_numpy()
+
+
+def read_results(name):
+    """Read the results of ``benchmarks/<name>.py``.
+
+    Parameters
+    ----------
+    name : str
+        Name of the benchmark.
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no results of that name.
+    """
+    file = files("snnlib.benchmark_results") / f"{name}.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"no results of a benchmark named {name!r}; looked for {file}")
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    runs = pd.DataFrame([{**run["settings"], **run["figures"]} for run in stored["runs"]])
+    return Results(runs, stored["origin"], stored["notes"])
+
+
+def prediction_interval(values, level=0.95):
+    """Interval in which one more run should lie, given a few.
+
+    Mean ± t · sd · √(1 + 1/n): wider than the interval of the mean, since it is about one run.
+
+    Parameters
+    ----------
+    values : array_like, shape (n,)
+        Figures of n ≥ 2 seeds.
+    level : float, default 0.95
+        Share of such intervals that hold the next run, if runs are normally distributed.
+
+    Returns
+    -------
+    low, high : float
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two values.
+    """
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        raise ValueError(f"a spread needs at least two values, got {len(values)}")
+    width = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1)
+    width *= np.sqrt(1 + 1 / len(values))
+    return values.mean() - width, values.mean() + width

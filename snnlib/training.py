@@ -1,0 +1,328 @@
+"""One training loop for every kind of batch. This room knows no data set by name."""
+
+import os
+import pickle
+import time
+import warnings
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from snnlib.encoders import device
+
+__all__ = ["History", "fit"]
+
+
+@dataclass
+class History:
+    """What happened in each epoch of a training.
+
+    Attributes
+    ----------
+    loss : list of float
+        Mean training loss, measured while the weights were moving.
+    validation_loss : list of float
+        Mean loss on the validation batches after the epoch; empty without validation.
+    seconds : list of float
+        Wall time of the epoch's training steps, validation not counted.
+    learning_rate : list of float
+        Learning rate of the epoch's last step.
+    best_epoch : int or None
+        Epoch, counted from 0, whose weights were kept because its validation loss was lowest;
+        None where the last weights were kept.
+    """
+
+    loss: list = field(default_factory=list)
+    validation_loss: list = field(default_factory=list)
+    seconds: list = field(default_factory=list)
+    learning_rate: list = field(default_factory=list)
+    best_epoch: int | None = None
+
+
+def fit(
+    encoder,
+    data,
+    loss,
+    *,
+    epochs,
+    batch_size,
+    optimizer,
+    schedule=None,
+    validation=None,
+    patience=None,
+    checkpoint=None,
+    seed=0,
+    progress=True,
+):
+    """Train an encoder in place.
+
+    All images of a batch pass through the encoder together, whether they are pairs or triplets.
+    Trouble is told by a `RuntimeWarning`: embeddings that collapse to a point, or a loss or weight
+    that is no longer finite. In the second case training ends and the encoder keeps the weights
+    of the last epoch that was sound.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        Maps (n, c, h, w) to (n, d). Moved to the device chosen by `snnlib.encoders.device`.
+    data : torch.utils.data.Dataset
+        ``data.__getitems__`` returns images of shape (k, b, c, h, w), where ``k`` is 2 for pairs
+        and 3 for triplets, followed by the targets (b,) of the loss, if it has any. Its order is
+        kept; ``data.set_epoch(epoch)`` is called before each epoch.
+    loss : callable
+        Takes ``k`` tensors of embeddings (b, d) and the targets, and returns a scalar.
+    epochs, batch_size : int
+        Number of passes over `data`; images, pairs or triplets a step.
+    optimizer : callable
+        Makes an optimizer from the parameters: ``partial(torch.optim.SGD, lr=0.05)``.
+    schedule : callable, optional
+        Makes a learning-rate scheduler, stepped after every batch, from the optimizer and the
+        total number of steps.
+    validation : torch.utils.data.Dataset, optional
+        Batches like those of `data`, whose loss is measured after each epoch. If given, the
+        weights of the best epoch are kept.
+    patience : int, optional
+        End training after so many epochs in a row without a lower validation loss.
+    checkpoint : path, optional
+        File that holds the state after each whole epoch. If it exists, training goes on from
+        there and ends at the same weights as an unbroken run.
+    seed : int, default 0
+        Seed of what is random inside the encoder, such as dropout. The global random state is
+        left as it was.
+    progress : bool, default True
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, `patience` comes without `validation`, or the checkpoint
+        belongs to another encoder, to another training, or can't be read.
+    """
+    _check_settings(epochs, batch_size, validation, patience, len(data))
+    encoder.to(device())
+    run = _Run(encoder, data, batch_size, epochs, optimizer, schedule, seed)
+    if checkpoint is not None and Path(checkpoint).exists():
+        run.load(checkpoint)
+    history = run.history
+    with tqdm(total=epochs * run.steps, disable=not progress, unit="step") as bar:
+        bar.update(len(history.loss) * run.steps)
+        while len(history.loss) < epochs and not run.out_of_patience(patience):
+            if not run.train_epoch(loss, bar):
+                break
+            if validation is not None:
+                run.validate(validation, loss)
+            bar.set_postfix(loss=f"{history.loss[-1]:.4f}")
+            if checkpoint is not None:
+                run.save(checkpoint)
+    if run.kept is not None:
+        encoder.load_state_dict(run.kept)
+    encoder.eval()
+    return history
+
+
+def _check_settings(epochs, batch_size, validation, patience, n):
+    for name, value in {"epochs": epochs, "batch_size": batch_size, "len(data)": n}.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if patience is not None and patience < 1:
+        raise ValueError(f"patience must be at least 1 epoch, got {patience}")
+    if patience is not None and validation is None:
+        raise ValueError("patience needs validation data to watch, got validation=None")
+
+
+class _Run:
+    """The state of one training: all that must be saved for it to go on elsewhere."""
+
+    def __init__(self, encoder, data, batch_size, epochs, optimizer, schedule, seed):
+        self.encoder, self.data, self.seed = encoder, data, seed
+        self.steps = -(-len(data) // batch_size)
+        self.optimizer = optimizer(encoder.parameters())
+        self.schedule = schedule(self.optimizer, epochs * self.steps) if schedule else None
+        self.history = History()
+        self.kept = None  # weights of the best epoch, once there is validation
+        self.settings = {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "seed": seed,
+            "examples": len(data),
+        }
+
+    def train_epoch(self, loss, bar):
+        """Train for one epoch; False, with the weights from before it, if it went wrong."""
+        epoch = len(self.history.loss)
+        if hasattr(self.data, "set_epoch"):
+            self.data.set_epoch(epoch)
+        before = _copy(self.encoder.state_dict())
+        self.encoder.train()
+        losses, start = [], time.perf_counter()
+        with torch.random.fork_rng():
+            torch.manual_seed(_epoch_seed(self.seed, epoch))
+            for batch in _batches(self.data, self.settings["batch_size"]):
+                value, embeddings = _loss_of(self.encoder, batch, loss)
+                self.optimizer.zero_grad()
+                value.backward()
+                self.optimizer.step()
+                rate = self.optimizer.param_groups[0]["lr"]
+                if self.schedule:
+                    self.schedule.step()
+                losses.append(value.detach())
+                bar.update()
+        losses = torch.stack(losses)
+        if self._went_wrong(losses, epoch):
+            self.encoder.load_state_dict(before)
+            return False
+        _warn_of_collapse(embeddings.detach(), epoch)
+        self.history.seconds.append(time.perf_counter() - start)
+        self.history.loss.append(_mean(losses, self.data, self.settings["batch_size"]))
+        self.history.learning_rate.append(rate)
+        return True
+
+    def _went_wrong(self, losses, epoch):
+        bad = torch.nonzero(~losses.isfinite())
+        spoiled = [n for n, p in self.encoder.named_parameters() if not p.isfinite().all()]
+        if not len(bad) and not spoiled:
+            return False
+        where = (
+            f"the loss was {losses[bad[0, 0]].item()} in step {bad[0, 0].item() + 1}"
+            if len(bad)
+            else f"the weights of {spoiled[0]!r} were not finite at its end"
+        )
+        warnings.warn(
+            f"training ended in epoch {epoch + 1}: {where} of {len(losses)}; "
+            "the encoder keeps its weights from before this epoch",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return True
+
+    @torch.no_grad()
+    def validate(self, validation, loss):
+        """Measure the validation loss and keep the weights if none was lower."""
+        self.encoder.eval()
+        size = self.settings["batch_size"]
+        batches = _batches(validation, size)
+        losses = torch.stack([_loss_of(self.encoder, batch, loss)[0] for batch in batches])
+        self.history.validation_loss.append(_mean(losses, validation, size))
+        best = int(np.argmin(self.history.validation_loss))
+        if best != self.history.best_epoch:
+            self.history.best_epoch = best
+            self.kept = _copy(self.encoder.state_dict())
+
+    def out_of_patience(self, patience):
+        """Whether the last `patience` epochs brought no lower validation loss."""
+        history = self.history
+        return (
+            patience is not None
+            and history.best_epoch is not None
+            and len(history.loss) - 1 - history.best_epoch >= patience
+        )
+
+    def save(self, path):
+        """Write the state beside `path`, then put it in place in one step."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half_written = path.with_name(path.name + ".part")
+        state = {
+            "settings": self.settings,
+            "encoder": self.encoder.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict() if self.schedule else None,
+            "history": asdict(self.history),
+            "kept": self.kept,
+        }
+        try:
+            torch.save(state, half_written)
+            os.replace(half_written, path)
+        finally:
+            half_written.unlink(missing_ok=True)
+
+    def load(self, path):
+        """Take over the state in `path` after checking that it belongs to this training."""
+        state = _read_checkpoint(path)
+        _check_same_encoder(path, state["encoder"], self.encoder.state_dict())
+        for name, value in self.settings.items():
+            if state["settings"][name] != value:
+                raise ValueError(
+                    f"checkpoint {path} is of a training with {name} = "
+                    f"{state['settings'][name]}, expected {value}"
+                )
+        if (state["schedule"] is None) != (self.schedule is None):
+            raise ValueError(f"checkpoint {path} is of a training with another schedule")
+        self.encoder.load_state_dict(state["encoder"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.schedule:
+            self.schedule.load_state_dict(state["schedule"])
+        self.history = History(**state["history"])
+        self.kept = state["kept"]
+
+
+def _batches(data, size):
+    # Everything is in memory and in its order, and a dataset gathers whole batches by itself: a
+    # DataLoader would have nothing to add but its own time.
+    for start in range(0, len(data), size):
+        yield data.__getitems__(range(start, min(start + size, len(data))))
+
+
+def _loss_of(encoder, batch, loss):
+    images, *targets = (tensor.to(device()) for tensor in batch)
+    embeddings = encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+    return loss(*embeddings, *targets), embeddings
+
+
+def _mean(losses, data, batch_size):
+    """Mean over examples, of which the last batch may have fewer."""
+    sizes = torch.full_like(losses, batch_size)
+    sizes[-1] = len(data) - batch_size * (len(losses) - 1)
+    return ((losses * sizes).sum() / sizes.sum()).item()
+
+
+def _copy(weights):
+    return {name: tensor.detach().clone() for name, tensor in weights.items()}
+
+
+def _epoch_seed(seed, epoch):
+    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
+
+
+def _warn_of_collapse(embeddings, epoch):
+    """A spread of a thousandth of the norm means that all images have become one point."""
+    points = embeddings.flatten(0, 1)
+    spread = points.std(dim=0).norm()
+    if len(points) > 1 and spread <= 1e-3 * points.norm(dim=1).mean():
+        warnings.warn(
+            f"embeddings collapsed in epoch {epoch + 1}: all images lie within {spread:.1e} of "
+            "one point, so no distance tells classes apart",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def _read_checkpoint(path):
+    try:
+        state = torch.load(path, map_location=device(), weights_only=True)
+        missing = {"settings", "encoder", "optimizer", "schedule", "history", "kept"} - set(state)
+    except (OSError, RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"checkpoint {path} can't be read ({error}); delete it to start anew"
+        ) from error
+    if missing:
+        raise ValueError(f"checkpoint {path} lacks {sorted(missing)}; it was not written by fit")
+    return state
+
+
+def _check_same_encoder(path, saved, expected):
+    saved = {name: tuple(tensor.shape) for name, tensor in saved.items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    for name in sorted(saved | expected):
+        if saved.get(name) != expected.get(name):
+            raise ValueError(
+                f"checkpoint {path} is of another encoder: {name!r} has shape "
+                f"{saved.get(name, 'none')}, expected {expected.get(name, 'none')}"
+            )
