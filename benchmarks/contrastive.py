@@ -81,18 +81,18 @@ def source_procedure(train, epochs, wait):
     optimizer = torch.optim.SGD(encoder.parameters(), lr=RATE)
     torch.manual_seed(SEED)
     loader = DataLoader(ItemPairs(pictures, train.labels, SEED), BATCH, shuffle=True)
-    lost = 0
+    lost, sound = 0, (encoder, optimizer)
     for _ in range(epochs):
         wait("epoch")
         for first, second, same in loader:
-            kept_encoder, kept_optimizer = copy.deepcopy((encoder, optimizer))
+            kept = copy.deepcopy((encoder, optimizer))
             optimizer.zero_grad()
             loss = criterion(encoder(first), encoder(second), same)
             if torch.isnan(loss):  # the step before spoiled the weights: this batch is lost too
                 lost += 1
-                encoder, optimizer = sound_encoder, sound_optimizer
+                encoder, optimizer = sound
                 continue
-            sound_encoder, sound_optimizer = kept_encoder, kept_optimizer
+            sound = kept
             loss.backward()
             optimizer.step()
     return encoder, lost
@@ -184,7 +184,7 @@ def main():
         record.add(
             {"case": variant, "seed": SEED, "epochs": epochs, "batch": BATCH},
             {
-                "pairs_s": pairs,
+                "start_s": pairs,
                 "epoch_s": float(np.median(turns)),
                 "epoch_s_min": min(turns),
                 "epoch_s_max": max(turns),

@@ -45,8 +45,8 @@ def embed(encoder, images, batch_size=1024):
     try:
         batches = (images[i : i + batch_size] for i in range(0, len(images), batch_size))
         # torch.tensor copies, so that a read-only array is never written through.
-        embeddings = [encoder(torch.tensor(b, dtype=place.dtype, device=place.device)) for b in batches]
-        return torch.cat(embeddings).float().cpu().numpy()
+        parts = [encoder(torch.tensor(batch).to(place.device, place.dtype)) for batch in batches]
+        return torch.cat(parts).float().cpu().numpy()
     finally:
         encoder.train(training)
 
@@ -127,7 +127,8 @@ class AnchorClassifier(ClassifierMixin, BaseEstimator):
         ndarray, shape (n,)
             Labels out of `classes_`.
         """
-        return self.classes_[self.distances(Z).argmin(axis=1)]
+        nearest = self.distances(Z).argmin(axis=1)
+        return self.classes_[nearest]
 
     def reject(self, Z, threshold):
         """Tell which embeddings lie farther than a threshold from every anchor.
@@ -171,9 +172,14 @@ class AnchorClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the label has an anchor already, or the embeddings do not fit.
+            If the label has an anchor already or is of another kind than the others (a number
+            among names), or the embeddings do not fit.
         """
         check_is_fitted(self)
+        if np.asarray(label).dtype.kind != self.classes_.dtype.kind:
+            raise ValueError(
+                f"label {label!r} does not go with {self.classes_.tolist()}: another kind of value"
+            )
         if label in self.classes_:
             raise ValueError(f"label {label!r} has an anchor already")
         embeddings = validate_data(self, embeddings, reset=False, dtype=self.anchors_.dtype)

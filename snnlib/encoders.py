@@ -1,6 +1,7 @@
 """Encoders: networks that turn images (n, c, h, w) into embeddings (n, d)."""
 
 from functools import cache
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -50,6 +51,6 @@ def mlp(*widths, seed):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         layers = [nn.Flatten()]
-        for inputs, outputs in zip(widths, widths[1:]):
+        for inputs, outputs in pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])

@@ -41,6 +41,16 @@ class Estimate:
     low: float
     high: float
 
+    def percent(self):
+        """The figure as a percentage with its interval, for a sentence.
+
+        Returns
+        -------
+        str
+            Such as ``95.04 % (94.60 to 95.45)``.
+        """
+        return f"{100 * self.value:.2f} % ({100 * self.low:.2f} to {100 * self.high:.2f})"
+
 
 def share(successes, n):
     """Share of successes in n trials, with Wilson's interval.

@@ -29,7 +29,9 @@ def check_images(images):
     if images.ndim != 4:
         raise ValueError(f"images must have 4 dimensions (n, c, h, w), got shape {images.shape}")
     # One number tells whether all pixels are finite; only bad sets pay for the search.
-    if images.size and not np.isfinite(images.sum(dtype=np.float64)):
+    with np.errstate(invalid="ignore"):
+        total = images.sum(dtype=np.float64)
+    if not np.isfinite(total):
         n, c, h, w = np.argwhere(~np.isfinite(images))[0]
         raise ValueError(
             f"images must be finite, got {images[n, c, h, w]} in image {n}, "

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from snnlib.profile import profile
+
 __all__ = ["Results", "prediction_interval", "read_results"]
 
 
@@ -64,6 +66,74 @@ class Results:
         if figure not in self.runs or not (self.runs["case"] == case).any():
             raise KeyError(f"no {figure!r} of {case!r} in these results")
         return self.runs.loc[self.runs["case"] == case, figure].to_numpy()
+
+    def mean_sd(self, cases, figures, digits=2):
+        """Mean ± standard deviation over the seeds, as a table to be shown.
+
+        Parameters
+        ----------
+        cases : sequence of str
+            Rows of the table.
+        figures : dict of str to str
+            Name of a figure, which is a share, and the heading of its column.
+        digits : int, default 2
+            Decimals of the percentages.
+
+        Returns
+        -------
+        DataFrame
+            Strings such as ``95.04 ± 0.10 %``.
+
+        Raises
+        ------
+        KeyError
+            If there is no such case or figure.
+        """
+        cells = {
+            heading: [_mean_sd(100 * self.of(case, figure), digits) for case in cases]
+            for figure, heading in figures.items()
+        }
+        return pd.DataFrame(cells, index=pd.Index(cases, name="case"))
+
+    def compare(self, case, figure, value, source):
+        """Check a page's own run against the seeds of the table.
+
+        Parameters
+        ----------
+        case, figure : str
+            Names as in `runs`.
+        value : float
+            What the page measured.
+        source : str
+            Where its images came from: `ImageSet.source`.
+
+        Returns
+        -------
+        str
+            What was compared, or why nothing was, in words to be shown.
+
+        Raises
+        ------
+        ValueError
+            If data and profile are those of the table and the value lies outside the interval in
+            which 99.9 % of further runs should lie.
+        """
+        measured_on = self.origin["data"].split(",")[0]
+        if source.split(",")[0] != measured_on:
+            return f"not compared, since the table was measured on {measured_on}"
+        if profile() != "full":
+            return "not compared, since this page was built in the fast profile"
+        low, high = prediction_interval(self.of(case, figure), level=0.999)
+        interval = f"{100 * low:.2f} … {100 * high:.2f} %"
+        if not low <= value <= high:
+            raise ValueError(
+                f"{figure} of {case!r} is {100 * value:.2f} % on this page, expected {interval}"
+            )
+        return f"within {interval}, where a further run is expected"
+
+
+def _mean_sd(values, digits):
+    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f} %"
 
 
 def read_results(name):

@@ -128,7 +128,9 @@ def _from_mirror(name, split, folder, insist):
         raise NotADirectoryError(f"SNNLIB_DATA must name a folder, got {str(folder)!r}")
     if not (folder / name).is_dir():
         return None
-    return *stored.read_parquet(folder / name, split, len(CLASS_NAMES[name])), f"{name}, local mirror"
+    return *stored.read_parquet(
+        folder / name, split, len(CLASS_NAMES[name])
+    ), f"{name}, local mirror"
 
 
 def _from_hub(name, split, folder, insist):

@@ -143,7 +143,8 @@ def _trouser(rng):
     waist, foot = rng.uniform(0.12, 0.17), rng.uniform(0.14, 0.2)
     crotch, width = rng.uniform(0.3, 0.42), rng.uniform(0.08, 0.12)
     leg = [(0.5, 0.06), (0.5 + waist, 0.06), (0.5 + foot, 0.95), (0.5 + foot - width, 0.95)]
-    return [(leg + [(0.5, crotch)], 1.0), ([(1 - x, y) for x, y in leg + [(0.5, crotch)]], 1.0)]
+    leg.append((0.5, crotch))
+    return [(leg, 1.0), ([(1 - x, y) for x, y in leg], 1.0)]
 
 
 def _dress(rng):
@@ -167,14 +168,14 @@ def _sneaker(rng):
     sole, ankle = rng.uniform(0.7, 0.75), rng.uniform(0.42, 0.5)
     shoe = [(0.06, ankle), (0.36, ankle), (0.6, ankle + 0.13), (0.9, ankle + 0.17), (0.95, sole)]
     band = [(0.05, sole), (0.95, sole), (0.95, sole + 0.06), (0.05, sole + 0.06)]
-    return [(shoe + [(0.06, sole)], 0.8), (band, 1.0)]
+    return [([*shoe, (0.06, sole)], 0.8), (band, 1.0)]
 
 
 def _ankle_boot(rng):
     sole, shaft = rng.uniform(0.82, 0.88), rng.uniform(0.1, 0.2)
     heel, toe = rng.uniform(0.03, 0.1), rng.uniform(0.5, 0.58)
     boot = [(0.12, shaft), (0.52, shaft), (0.56, toe - 0.06), (0.9, toe + 0.1), (0.94, sole)]
-    return [(boot + [(0.4, sole), (0.36, sole + heel), (0.1, sole + heel)], 1.0)]
+    return [([*boot, (0.4, sole), (0.36, sole + heel), (0.1, sole + heel)], 1.0)]
 
 
 def _bag(rng):

@@ -1,0 +1,82 @@
+"""Never show a stale figure: name the cache of executed notebooks by all that shaped them.
+
+jupyter-cache knows a notebook by the text of its cells. What the cells import and read may change
+without a change in that text: the library, installed packages, the profile, the data, the benchmark
+tables. A hash over all of them names the folder of the cache, so a change in any one runs the
+notebooks again; and since Sphinx watches the name of that folder, it reads every page again, too.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+
+KEPT_CACHES = 3  # so that going back and forth between two data sources costs nothing
+
+
+def library(root):
+    """Contents of the library and of the benchmark tables."""
+    files = [*root.glob("snnlib/**/*.py"), *root.glob("benchmarks/results/*.json")]
+    files += root.glob("snnlib/**/*.mplstyle")
+    return [(str(file.relative_to(root)), file.read_bytes()) for file in sorted(files)]
+
+
+def versions():
+    """Python and every installed package."""
+    return sys.version, sorted((d.name, d.version) for d in distributions())
+
+
+def data_source():
+    """Mirror files with their sizes, and what the Hub or its cache would give."""
+    mirror = Path(os.environ["SNNLIB_DATA"]) if os.environ.get("SNNLIB_DATA") else None
+    files = sorted(mirror.glob("*/*")) if mirror else []
+    return [(str(file), file.stat().st_size) for file in files], hub()
+
+
+def hub():
+    """Whether the Hub answers; if it does not, what its cache holds."""
+    from huggingface_hub import constants
+
+    from snnlib.data.stored import hub_reachable
+
+    if hub_reachable():
+        return "reachable"
+    cache = Path(os.environ.get("HF_DATASETS_CACHE", Path(constants.HF_HOME) / "datasets"))
+    return sorted((str(file), file.stat().st_size) for file in cache.glob("*/*/*/*/*.arrow"))
+
+
+def execution_key(root):
+    """Hash over everything that shapes an executed notebook, but for its own cells."""
+    profile = os.environ.get("SNNLIB_PROFILE", "full")
+    shaped_by = library(root), versions(), profile, data_source()
+    return hashlib.sha256(repr(shaped_by).encode()).hexdigest()[:16]
+
+
+def forget_old_caches(folder):
+    """Remove all but the caches that were used last."""
+    caches = sorted(folder.iterdir(), key=lambda cache: cache.stat().st_mtime, reverse=True)
+    for old in caches[KEPT_CACHES:]:
+        shutil.rmtree(old)
+
+
+def name_cache(app, config):
+    """Point MyST-NB at the cache that belongs to the present state."""
+    if os.environ.get("SNNLIB_DATA"):
+        mirror = Path(os.environ["SNNLIB_DATA"]).absolute()
+        if not mirror.is_dir():
+            raise NotADirectoryError(f"SNNLIB_DATA must name a folder, got {str(mirror)!r}")
+        os.environ["SNNLIB_DATA"] = str(mirror)  # kernels run in another folder
+    caches = Path(app.outdir).parent / ".jupyter_cache"
+    cache = caches / execution_key(Path(app.srcdir))
+    cache.mkdir(parents=True, exist_ok=True)
+    os.utime(cache)
+    config.nb_execution_cache_path = str(cache)
+    forget_old_caches(caches)
+
+
+def setup(app):
+    """Register with Sphinx."""
+    app.connect("config-inited", name_cache)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

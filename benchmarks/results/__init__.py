@@ -1,0 +1,1 @@
+"""Results of the benchmarks, installed as `snnlib.benchmark_results` for the chapters to read."""

@@ -1,0 +1,119 @@
+"""Checks of the pages as a reader's browser gets them."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HTML = ROOT / "_build" / "test" / "_build" / "html"
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+
+
+def article(page):
+    return page.find("article")
+
+
+def test_every_page_of_the_contents_is_there(pages):
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    files = [contents["root"]] + [c["file"] for p in contents["parts"] for c in p["chapters"]]
+    assert {f"{file}.html" for file in files} == set(pages)
+
+
+def test_every_image_is_there_and_described(pages):
+    for name, page in pages.items():
+        images = article(page).find_all("img")
+        assert images, f"{name} has no picture"
+        for image in images:
+            assert (HTML / name).parent.joinpath(unquote(image["src"])).is_file(), image["src"]
+            assert len(image.get("alt", "")) > 40, f"{name}: {image['src']} has no description"
+            assert image.find_parent("figure"), f"{name}: {image['src']} has no caption"
+
+
+def test_every_figure_has_a_number_and_a_caption(pages):
+    for page in pages.values():
+        for figure in article(page).find_all("figure"):
+            assert figure.find(class_="caption-number")
+            assert len(figure.find(class_="caption-text").get_text()) > 40
+
+
+def test_no_link_inside_the_book_is_dead(pages):
+    for name, page in pages.items():
+        for link in article(page).find_all("a", href=True):
+            parts = urlsplit(link["href"])
+            if parts.scheme or parts.netloc:
+                continue
+            target = (HTML / name).parent / unquote(parts.path) if parts.path else HTML / name
+            assert target.exists(), f"{name}: {link['href']}"
+            if parts.fragment:
+                text = target.read_text(encoding="utf-8")
+                assert f'id="{unquote(parts.fragment)}"' in text, f"{name}: {link['href']}"
+
+
+def test_no_cell_failed_or_chattered(chapters):
+    for name, page in chapters.items():
+        assert not page.select(".output.stderr"), f"{name} shows what went to stderr"
+        assert not page.select(".output.traceback"), f"{name} shows a traceback"
+        assert not re.search(r"Traceback|Warning:", article(page).get_text())
+
+
+def test_nothing_glued_is_missing_or_not_a_number(pages):
+    for name, page in pages.items():
+        for text in page.select(".pasted-text"):
+            assert text.get_text().strip(), f"{name}: an empty figure in the text"
+            assert not re.search(r"\bnan\b|\bNone\b", text.get_text()), f"{name}: {text}"
+
+
+def test_the_data_source_is_told(pages):
+    told = "local mirror", "Hugging Face Hub", "(stand-in)"
+    for page in pages.values():
+        assert any(words in article(page).get_text() for words in told)
+
+
+def test_the_plan_of_a_chapter(chapters):
+    for name, page in chapters.items():
+        headings = [h.get_text().rstrip("#") for h in article(page).find_all("h2")]
+        for wanted in ("The idea", "Where it fails", "Summary", "Exercises", "References"):
+            assert any(heading.startswith(wanted) for heading in headings), f"{name}: {wanted}"
+        assert article(page).find("h1").find_next("div", class_="admonition")
+
+
+def test_every_exercise_has_a_folded_solution(chapters):
+    for name, page in chapters.items():
+        exercises = [e["id"] for e in article(page).select("div.exercise")]
+        assert len(exercises) >= 4, name
+        solved = article(page).select("div.solution.dropdown .admonition-title a")
+        assert [link["href"].lstrip("#") for link in solved] == exercises
+
+
+def test_every_chapter_opens_on_colab(chapters):
+    owner, repository = CONFIG["repository"]["url"].split("/")[-2:]
+    start = f"https://colab.research.google.com/github/{owner}/{repository}/blob/main/"
+    for name, page in chapters.items():
+        links = {a["href"] for a in page.find_all("a", href=True) if "colab" in a["href"]}
+        assert len(links) == 1, name
+        path = links.pop().removeprefix(start)
+        assert path == name.replace(".html", ".ipynb")
+        assert (ROOT / path).is_file()
+
+
+def test_cited_works_are_listed(chapters):
+    for name, page in chapters.items():
+        assert article(page).select(".footnote, .citation, aside.footnote"), f"{name} cites nothing"
+
+
+def test_licences_stand_in_the_footer(pages):
+    for page in pages.values():
+        footer = page.find("footer", class_="bd-footer-content") or page.find("footer")
+        text = page.get_text()
+        assert footer
+        assert "MIT licence" in text
+        assert "CC BY 4.0" in text
+
+
+def test_the_browser_is_left_in_peace(pages):
+    """Two errors that the stock theme logs: thebe without its data, and no theme mode."""
+    for page in pages.values():
+        assert not [s for s in page.find_all("script") if "thebe" in s.get("src", "")]
+        assert page.find("html")["data-theme"] == "light"

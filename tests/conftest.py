@@ -1,0 +1,30 @@
+"""What all tests share: an absolute mirror path, and a small set of images."""
+
+import os
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from snnlib.images import ImageSet
+
+matplotlib.use("Agg")
+settings.register_profile("repository", deadline=None, derandomize=True)
+settings.load_profile("repository")
+
+if os.environ.get("SNNLIB_DATA"):
+    mirror = Path(os.environ["SNNLIB_DATA"]).absolute()
+    if not mirror.is_dir():
+        raise NotADirectoryError(f"SNNLIB_DATA must name a folder, got {str(mirror)!r}")
+    os.environ["SNNLIB_DATA"] = str(mirror)  # kernels run in another folder
+
+
+@pytest.fixture
+def blobs():
+    """Three classes of 4 × 4 images, told apart by their brightness."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 40)
+    images = rng.normal(labels[:, None, None, None] / 2, 0.1, (120, 1, 4, 4))
+    return ImageSet(images.astype(np.float32), labels, ("low", "mid", "high"), "blobs")

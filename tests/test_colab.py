@@ -1,0 +1,79 @@
+"""A chapter opened where the library is missing, as on Colab: its first cell must install it."""
+
+import json
+import os
+import re
+import subprocess
+import sysconfig
+import venv
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parent.parent
+ADDRESS = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A git repository that holds the checkout as it is now, committed or not."""
+    copy = tmp_path / "repository"
+    files = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT)
+    for name in files.decode().splitlines():
+        if (ROOT / name).is_file():
+            target = copy / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((ROOT / name).read_bytes())
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for arguments in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "as it is"]):
+        subprocess.run(["git", *arguments], cwd=copy, check=True)
+    return copy
+
+
+@pytest.fixture
+def python_without_the_library(tmp_path):
+    """An environment that sees all installed packages but snnlib."""
+    folder = tmp_path / "environment"
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(subprocess.check_output([python, "-c", where], text=True).strip())
+    # Packages in that folder are found, but its own .pth files, the library's among them, are not
+    # read.
+    (site / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python
+
+
+def test_the_first_chapter_runs_from_top_to_bottom(
+    repository, python_without_the_library, tmp_path, monkeypatch
+):
+    python = python_without_the_library
+    has_library = [python, "-c", "import importlib.util as u; print(u.find_spec('snnlib'))"]
+    assert subprocess.check_output(has_library, text=True, cwd="/").strip() == "None"
+
+    notebook = nbformat.read(ROOT / "chapters" / "01_mnist_contrastive.ipynb", as_version=4)
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    assert ADDRESS in first.source
+    first.source = first.source.replace(ADDRESS, f"file://{repository}")
+
+    spec = tmp_path / "share" / "jupyter" / "kernels" / "fresh"
+    spec.mkdir(parents=True)
+    argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    kernel = {"argv": argv, "display_name": "fresh", "language": "python"}
+    spec.joinpath("kernel.json").write_text(json.dumps(kernel))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share" / "jupyter"))
+    monkeypatch.setenv("SNNLIB_PROFILE", "fast")
+    empty = tmp_path / "content"
+    empty.mkdir()
+    client = NotebookClient(
+        notebook, timeout=600, kernel_name="fresh", resources={"metadata": {"path": str(empty)}}
+    )
+    client.execute()  # raises if any cell does
+    installed = subprocess.check_output(
+        [python, "-c", "import snnlib; print(snnlib.__file__)"], text=True, cwd="/"
+    )
+    assert re.match(re.escape(str(python.parent.parent)), installed)
+    assert os.listdir(empty) == []

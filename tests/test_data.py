@@ -1,0 +1,273 @@
+"""The data contract: mirror, then Hub, then stand-in, each with its errors.
+
+The Hub is played by a server on this machine, and asked in a process of its own, since its client
+reads address and cache folder once.
+"""
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hub import Hub, parquet_bytes
+from PIL import Image
+
+from snnlib.data import load, loading, stored
+
+NAMES = ("mnist", "fashion_mnist", "digits")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch, tmp_path):
+    """No mirror unless a test makes one, no network, and nothing remembered."""
+    monkeypatch.delenv("SNNLIB_DATA", raising=False)
+    monkeypatch.setattr(stored, "hub_reachable", lambda: False)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    loading._load_whole.cache_clear()
+    yield
+    loading._load_whole.cache_clear()
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    folder = tmp_path / "mirror"
+    (folder / "mnist").mkdir(parents=True)
+    for split, n in [("train", 40), ("test", 20)]:
+        file = folder / "mnist" / f"{split}-00000-of-00001.parquet"
+        file.write_bytes(parquet_bytes(n, seed=n))
+    monkeypatch.setenv("SNNLIB_DATA", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_standins_keep_the_contract(name, split):
+    image_set = load(name, split)
+    assert image_set.images.dtype == np.float32
+    assert image_set.images.shape[1:] == (1, 28, 28)
+    assert image_set.images.min() >= 0
+    assert image_set.images.max() <= 1
+    assert image_set.labels.dtype == np.int64
+    assert set(image_set.labels) == set(range(10))
+    assert len(image_set.class_names) == 10
+    assert image_set.source.endswith("(stand-in)")
+
+
+def test_standins_share_no_image_between_splits():
+    for name in ("digits", "fashion_mnist"):
+        train, test = load(name, "train"), load(name, "test")
+        seen = {image.tobytes() for image in train.images}
+        assert not any(image.tobytes() in seen for image in test.images)
+
+
+def test_standins_can_be_learned():
+    """A nearest-neighbour classifier tells the classes of a stand-in apart, though not by heart."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    for name in ("digits", "fashion_mnist"):
+        train, test = load(name, "train"), load(name, "test")
+        flat_train, flat_test = (s.images.reshape(len(s), -1) for s in (train, test))
+        accuracy = (
+            KNeighborsClassifier().fit(flat_train, train.labels).score(flat_test, test.labels)
+        )
+        assert accuracy > 0.7
+
+
+def test_the_mirror_comes_first(mirror):
+    train = load("mnist", "train")
+    assert train.source == "mnist, local mirror"
+    table = pa.parquet.read_table(mirror / "mnist" / "train-00000-of-00001.parquet")
+    for row in (0, 17, 39):
+        png = table["image"][row].as_py()["bytes"]
+        expected = np.asarray(Image.open(io.BytesIO(png)), dtype=np.float32) / 255
+        np.testing.assert_allclose(train.images[row, 0], expected)
+        assert train.labels[row] == table["label"][row].as_py()
+
+
+def test_one_split_of_a_mirror(mirror):
+    images, labels = stored.read_parquet(mirror / "mnist", "test", n_classes=10)
+    assert images.shape == (20, 1, 28, 28)
+    assert labels.tolist() == list(range(10)) * 2
+
+
+def test_a_mirror_without_the_set_is_passed_over(mirror):
+    assert load("fashion_mnist", "train").source == "drawn garments (stand-in)"
+
+
+def test_it_is_decoded_once_and_read_only(mirror):
+    train = load("mnist", "train")
+    assert load("mnist", "train") is train
+    with pytest.raises(ValueError, match="read-only"):
+        train.images[0] = 0
+
+
+def test_drawing_a_part():
+    part, again, other = (load("digits", "train", size=100, seed=seed) for seed in (0, 0, 1))
+    assert len(part) == 100
+    assert (np.bincount(part.labels) >= 9).all()
+    assert np.array_equal(part.images, again.images)
+    assert not np.array_equal(part.images, other.images)
+    whole = load("digits", "test")
+    nearly = load("digits", "test", size=len(whole) - 1)
+    assert len(nearly) == len(whole) - 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("cifar", "train"), "name must be one of mnist, fashion_mnist, digits; got 'cifar'"),
+        (("mnist", "validation"), "split must be one of train, test; got 'validation'"),
+        (("mnist", "train", None, 0, "web"), "source must be one of .*; got 'web'"),
+        (("digits", "test", 501), "10 … 500 .* got 501"),
+        (("digits", "test", 3), "10 … 500 .* got 3"),
+    ],
+)
+def test_unknown_names(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        load(*arguments)
+
+
+def test_a_mirror_that_is_no_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("SNNLIB_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(NotADirectoryError, match=r"SNNLIB_DATA must name a folder, got .*nowhere"):
+        load("mnist", "train")
+
+
+def test_a_mirror_that_lacks_a_file(mirror):
+    (mirror / "mnist" / "test-00000-of-00001.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lacks the file test-00000-of-00001\.parquet"):
+        load("mnist", "test")
+
+
+def broken(kind, n=5):
+    good = parquet_bytes(n, seed=0)
+    table = pa.parquet.read_table(io.BytesIO(good))
+    images, labels = table["image"].to_pylist(), table["label"].to_pylist()
+    if kind == "empty":
+        return b""
+    if kind == "truncated":
+        return good[: len(good) // 2]
+    if kind == "a damaged image":
+        images[3]["bytes"] = images[3]["bytes"][:60]
+    if kind == "no image":
+        images[3]["bytes"] = None
+    if kind == "an unknown label":
+        labels[2] = 11
+    columns = {"image": images, "label": labels}
+    if kind == "no label column":
+        del columns["label"]
+    if kind == "no row":
+        columns = {"image": images[:0], "label": labels[:0]}
+    buffer = io.BytesIO()
+    schema = pa.schema([table.schema.field(name) for name in columns])
+    metadata = table.schema.metadata if "label" in columns else None
+    pa.parquet.write_table(pa.table(columns, schema=schema.with_metadata(metadata)), buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("empty", "is broken"),
+        ("truncated", "is broken"),
+        ("a damaged image", "the image in row 3 can't be decoded"),
+        ("no image", "the image in row 3 can't be decoded"),
+        ("an unknown label", "label 11 in row 2, expected 0 … 9"),
+        ("no label column", r"lacks the columns \['label'\]"),
+        ("no row", "it holds no image"),
+    ],
+)
+def test_a_mirror_with_a_broken_file(mirror, kind, message):
+    file = mirror / "mnist" / "train-00000-of-00001.parquet"
+    file.write_bytes(broken(kind))
+    with pytest.raises(ValueError, match=f"{file.name}.*{message}"):
+        load("mnist", "train")
+
+
+def test_insisting_on_a_source(mirror, monkeypatch):
+    assert load("mnist", "train", source="standin").source.endswith("(stand-in)")
+    assert load("mnist", "train").source == "mnist, local mirror"
+    with pytest.raises(FileNotFoundError, match="no fashion_mnist in the mirror"):
+        load("fashion_mnist", "train", source="mirror")
+    with pytest.raises(FileNotFoundError, match="no digits in the hub"):
+        load("digits", "train", source="hub")
+    with pytest.raises(ConnectionError, match="ylecun/mnist is not in its cache"):
+        load("mnist", "train", source="hub")
+    monkeypatch.delenv("SNNLIB_DATA")
+    with pytest.raises(FileNotFoundError, match="names no mirror"):
+        load("mnist", "train", source="mirror")
+
+
+def test_a_hub_that_does_not_deliver_is_told(monkeypatch):
+    def fail(*arguments):
+        raise ValueError("no such column")
+
+    monkeypatch.setattr(stored, "read_hub", fail)
+    with pytest.warns(RuntimeWarning, match=r"did not deliver ylecun/mnist \(no such column\)"):
+        assert load("mnist", "train").source.endswith("(stand-in)")
+    with pytest.raises(ValueError, match="no such column"):
+        load("mnist", "test", source="hub")
+
+
+def in_a_process(code, address, home):
+    """Run code against a Hub and a cache; its last line, decoded."""
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": address,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "no_proxy": "localhost,127.0.0.1",
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+LOAD = """
+import json, time, warnings
+from snnlib.data import load
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    start = time.perf_counter()
+    image_set = load("mnist", "test")
+    seconds = time.perf_counter() - start
+told = [str(w.message) for w in told if w.category is RuntimeWarning]
+print(json.dumps([image_set.source, len(image_set), float(image_set.images.sum()), seconds, told]))
+"""
+
+
+def test_the_hub_and_then_its_cache(tmp_path):
+    with Hub() as hub:
+        online = in_a_process(LOAD, hub.address, tmp_path)
+        assert online[:2] == ["mnist, Hugging Face Hub (ylecun/mnist)", 20]
+        assert online[4] == []
+    offline = in_a_process(LOAD, hub.address, tmp_path)  # the server is gone
+    assert offline[:3] == online[:3]
+
+
+def test_a_silent_hub_is_waited_for_no_longer_than_five_seconds(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the call, never answers
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        source, _, _, seconds, _ = in_a_process(LOAD, address, tmp_path)
+    assert source.endswith("(stand-in)")
+    assert seconds < 20  # the probe's 5 s and the imports, not the client's 23 s of trying
+
+
+def test_an_interrupted_download_leaves_nothing_that_looks_whole(tmp_path):
+    with Hub() as hub:
+        hub.cut_off = True
+        source, _, _, _, told = in_a_process(LOAD, hub.address, tmp_path)
+        assert source.endswith("(stand-in)")
+        assert "did not deliver ylecun/mnist" in told[0]
+        hub.cut_off = False
+        assert in_a_process(LOAD, hub.address, tmp_path)[1] == 20

@@ -1,0 +1,141 @@
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from snnlib.evaluation import (
+    ClusterAccuracy,
+    Estimate,
+    Verification,
+    choose_threshold,
+    cluster_accuracy,
+    share,
+    verify,
+)
+
+RNG = np.random.default_rng(0)
+
+
+def test_share_is_wilsons():
+    """The closed form of Wilson (1927)."""
+    n, k, z = 50, 3, 1.959963984540054
+    centre = (k + z**2 / 2) / (n + z**2)
+    width = z / (n + z**2) * np.sqrt(k * (n - k) / n + z**2 / 4)
+    assert share(k, n) == Estimate(
+        k / n, pytest.approx(centre - width), pytest.approx(centre + width)
+    )
+    assert share(9504, 10_000).percent() == "95.04 % (94.60 to 95.45)"
+
+
+@pytest.mark.parametrize(("successes", "n"), [(3, 2), (-1, 2), (0, 0)])
+def test_bad_counts(successes, n):
+    with pytest.raises(ValueError, match=f"got {successes} of {n}"):
+        share(successes, n)
+
+
+def clouds(centres, sizes, spread=0.1):
+    points = [c + spread * RNG.standard_normal((n, 2)) for c, n in zip(centres, sizes)]
+    return np.concatenate(points), np.repeat(np.arange(len(sizes)), sizes)
+
+
+def test_separate_clouds_are_clustered_without_fault():
+    Z, labels = clouds([(0, 0), (5, 0), (0, 5)], [30, 20, 10])
+    result = cluster_accuracy(Z, labels, seed=0)
+    assert isinstance(result, ClusterAccuracy)
+    assert result.majority.value == result.matched.value == 1
+    assert result.table.tolist() == [[30, 0, 0], [0, 20, 0], [0, 0, 10]]
+
+
+def test_majority_and_matching_against_all_permutations():
+    Z, labels = clouds([(0, 0), (5, 0), (0, 5), (5, 5)], [30, 30, 30, 30])
+    labels = np.where(RNG.random(120) < 0.4, RNG.integers(0, 4, 120), labels)
+    result = cluster_accuracy(Z, labels, seed=0)
+    table = result.table
+    best = max(
+        sum(table[row, column] for row, column in enumerate(p)) for p in permutations(range(4))
+    )
+    assert result.matched.value == best / 120
+    assert np.trace(table) == best
+    assert result.majority.value == sum(max(row) for row in table.tolist()) / 120
+    assert table.sum(axis=0).tolist() == np.bincount(labels).tolist()
+
+
+def test_two_clusters_may_bear_one_name():
+    """One class in two clouds, two classes in one: the majority score does not mind."""
+    Z, labels = clouds([(0, 0), (9, 0), (0, 9)], [40, 40, 40])
+    labels = np.array([0] * 80 + [1] * 30 + [2] * 10)
+    result = cluster_accuracy(Z, labels, seed=0)
+    assert result.majority.value == pytest.approx(110 / 120)
+    assert result.matched.value == pytest.approx(70 / 120)
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_points_that_coincide_leave_empty_clusters():
+    result = cluster_accuracy(np.zeros((6, 2)), np.array([0, 0, 0, 1, 1, 2]), seed=0)
+    assert result.table.shape == (3, 3)
+    assert result.majority.value == result.matched.value == 0.5
+
+
+def test_clusters_need_a_label_each():
+    with pytest.raises(ValueError, match="3 embeddings and 2 labels"):
+        cluster_accuracy(np.zeros((3, 2)), np.array([0, 1]), seed=0)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=1, max_size=30).map(
+        lambda pairs: [*pairs, (3, True), (4, False)]
+    )
+)
+def test_no_other_threshold_judges_more_pairs_rightly(pairs):
+    distances = np.array([distance for distance, _ in pairs], dtype=float)
+    same = np.array([alike for _, alike in pairs])
+
+    def right(threshold):
+        return ((distances < threshold) == same).sum()
+
+    chosen = choose_threshold(distances, same)
+    assert right(chosen) == max(right(threshold) for threshold in np.arange(-0.5, 14))
+    assert not np.isin(chosen, distances)
+
+
+def test_verification():
+    distances = np.concatenate([RNG.normal(1, 0.5, 300), RNG.normal(2, 0.5, 200)])
+    same = np.repeat([True, False], [300, 200])
+    result = verify(distances, same, 1.5)
+    assert isinstance(result, Verification)
+    assert result.auc.value == pytest.approx(roc_auc_score(same, -distances))
+    assert result.auc.low < result.auc.value < result.auc.high
+    assert result.accuracy.value == np.mean((distances < 1.5) == same)
+    assert np.trapezoid(result.true_positive_rate, result.false_positive_rate) == pytest.approx(
+        result.auc.value
+    )
+    assert verify(distances, same, 1.5).auc == result.auc
+
+
+def test_the_interval_of_the_area_has_the_width_of_the_formula():
+    """Hanley and McNeil (1982), equation 1, which holds approximately."""
+    distances = np.concatenate([RNG.normal(0, 1, 400), RNG.normal(1, 1, 400)])
+    same = np.repeat([True, False], 400)
+    auc = verify(distances, same, 0.5).auc
+    a, n = auc.value, 400
+    q1, q2 = a / (2 - a), 2 * a**2 / (1 + a)
+    error = np.sqrt((a * (1 - a) + (n - 1) * (q1 - a**2 + q2 - a**2)) / n**2)
+    assert auc.high - auc.low == pytest.approx(2 * 1.96 * error, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("distances", "same", "message"),
+    [
+        ([1.0, 2.0], [True, True], "only one kind"),
+        ([1.0, np.nan], [True, False], "got nan at position 1"),
+        ([1.0, 2.0], [True], "shapes"),
+        ([1.0, 2.0], [1, 0], "boolean"),
+    ],
+)
+def test_bad_pairs(distances, same, message):
+    for judge in (choose_threshold, lambda d, s: verify(d, s, 1.0)):
+        with pytest.raises(ValueError, match=message):
+            judge(np.array(distances), np.array(same))

@@ -1,0 +1,122 @@
+"""No page may show a figure that is older than the library, the data or the profile behind it."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = """---
+jupytext:
+  formats: md:myst
+  text_representation: {extension: .md, format_name: myst}
+kernelspec: {name: python3, display_name: Python 3}
+---
+# A page
+
+```{code-cell} ipython3
+from snnlib.data.standins import SIDE
+
+print("the side is", SIDE)
+```
+"""
+
+
+@pytest.fixture
+def book(tmp_path):
+    """A book of one page with a copy of the library."""
+    for name in ("_config.yml", "references.bib"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("_extensions", "snnlib"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: page\n")
+    (tmp_path / "page.md").write_text(PAGE)
+    return tmp_path
+
+
+def build(book, **environment):
+    command = [sys.executable, "-m", "jupyter_book", "build", str(book), "-W", "-n", "--keep-going"]
+    environment = {**os.environ, "PYTHONPATH": str(book), "HF_HUB_OFFLINE": "1", **environment}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    page = (book / "_build" / "html" / "page.html").read_text(encoding="utf-8")
+    return page, "Executing notebook" in result.stdout + result.stderr
+
+
+def test_a_changed_constant_changes_the_page(book):
+    page, executed = build(book)
+    assert "the side is 28" in page
+    assert executed
+
+    page, executed = build(book)
+    assert "the side is 28" in page
+    assert not executed
+
+    library = book / "snnlib" / "data" / "standins.py"
+    source = library.read_text(encoding="utf-8")
+    library.write_text(source.replace("SIDE = 28", "SIDE = 32"), encoding="utf-8")
+    page, executed = build(book)
+    assert "the side is 32" in page
+    assert executed
+
+    library.write_text(source, encoding="utf-8")  # and back: the first cache is still there
+    page, executed = build(book)
+    assert "the side is 28" in page
+    assert not executed
+
+
+@pytest.fixture
+def fresh_figures(monkeypatch, tmp_path):
+    spec = importlib.util.spec_from_file_location("ff", ROOT / "_extensions/fresh_figures.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr("snnlib.data.stored.hub_reachable", lambda: False)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    for name in ("SNNLIB_DATA", "SNNLIB_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    return module
+
+
+def test_the_key_follows_all_that_shapes_a_page(fresh_figures, tmp_path, monkeypatch):
+    (tmp_path / "snnlib").mkdir()
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    keys = [fresh_figures.execution_key(tmp_path)]
+    assert fresh_figures.execution_key(tmp_path) == keys[0]
+
+    def changed():
+        keys.append(fresh_figures.execution_key(tmp_path))
+        return len(set(keys)) == len(keys)
+
+    (tmp_path / "snnlib" / "losses.py").write_text("MARGIN = 1")
+    assert changed()
+    (tmp_path / "benchmarks" / "results" / "race.json").write_text("{}")
+    assert changed()
+    monkeypatch.setenv("SNNLIB_PROFILE", "fast")
+    assert changed()
+    mirror = tmp_path / "mirror" / "mnist"
+    mirror.mkdir(parents=True)
+    (mirror / "train.parquet").write_bytes(b"1")
+    monkeypatch.setenv("SNNLIB_DATA", str(mirror.parent))
+    assert changed()
+    (mirror / "train.parquet").write_bytes(b"12")
+    assert changed()
+    arrow = tmp_path / "cache" / "ylecun___mnist" / "mnist" / "0.0.0" / "hash" / "mnist-train.arrow"
+    arrow.parent.mkdir(parents=True)
+    arrow.write_bytes(b"1")
+    assert changed()
+    monkeypatch.setattr("snnlib.data.stored.hub_reachable", lambda: True)
+    assert changed()
+    monkeypatch.setattr(fresh_figures, "versions", lambda: "other versions")
+    assert changed()
+
+
+def test_only_the_last_caches_are_kept(fresh_figures, tmp_path):
+    for age in range(6):
+        (tmp_path / str(age)).mkdir()
+        os.utime(tmp_path / str(age), (1000 - age, 1000 - age))
+    fresh_figures.forget_old_caches(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2"]

@@ -1,0 +1,205 @@
+"""What holds for the repository as a whole: notebooks, addresses, rooms, docstrings."""
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+CHAPTERS = sorted((ROOT / "chapters").glob("*.md"))
+ADDRESS = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+
+# Which rooms each room may enter. Data flows one way, so no room is entered by one it enters.
+ROOMS = {
+    "images": set(),
+    "profile": set(),
+    "data": {"images"},
+    "sampling": {"images"},
+    "losses": set(),
+    "encoders": set(),
+    "training": {"encoders"},
+    "embedding": {"images"},
+    "evaluation": {"images"},
+    "results": {"profile"},
+    "plots": set(),
+}
+# Packages that must not be loaded where they are not needed.
+STRANGERS = {
+    "images": {"torch", "matplotlib", "datasets"},
+    "data": {"torch", "matplotlib"},
+    "losses": {"matplotlib", "sklearn", "datasets"},
+    "encoders": {"matplotlib", "sklearn", "datasets"},
+    "training": {"matplotlib", "sklearn", "datasets"},
+    "evaluation": {"torch", "matplotlib"},
+    "plots": {"torch", "sklearn", "datasets"},
+}
+
+
+def modules(room):
+    folder = ROOT / "snnlib" / room
+    return sorted(folder.glob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+
+
+def imported(file):
+    """Names of all modules that a file imports anywhere in it."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def public():
+    for room in ROOMS:
+        for file in modules(room):
+            parts = file.relative_to(ROOT).with_suffix("").parts
+            module = importlib.import_module(".".join(parts))
+            for name in getattr(module, "__all__", []):
+                thing = getattr(module, name)
+                if getattr(thing, "__module__", None) == module.__name__:
+                    yield pytest.param(thing, id=f"{room}.{name}")
+
+
+def test_every_room_is_known():
+    folder = ROOT / "snnlib"
+    names = {path.stem for path in folder.glob("*.py")} | {
+        p.parent.name for p in folder.glob("*/*.py")
+    }
+    assert names - {"__init__"} == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_one_way(room):
+    entered = {
+        name.split(".")[1]
+        for file in modules(room)
+        for name in imported(file)
+        if name.startswith("snnlib.")
+    }
+    assert entered - {room} <= ROOMS[room]
+    assert not any(room in ROOMS[other] for other in ROOMS[room])
+
+
+@pytest.mark.parametrize("room", STRANGERS)
+def test_rooms_stay_light(room):
+    loaded = f"import sys, snnlib.{room}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    names = subprocess.check_output([sys.executable, "-c", loaded], text=True, cwd="/").split()
+    assert not STRANGERS[room] & set(names)
+
+
+def test_the_library_alone_loads_nothing_heavy():
+    loaded = "import sys, snnlib; print(*{name.split('.')[0] for name in sys.modules})"
+    names = subprocess.check_output([sys.executable, "-c", loaded], text=True, cwd="/").split()
+    assert not {"torch", "tensorflow", "matplotlib", "numpy", "sklearn"} & set(names)
+
+
+@pytest.mark.parametrize("thing", list(public()))
+def test_public_names_are_documented(thing):
+    text = inspect.getdoc(thing)
+    assert text
+    functions = [thing] if inspect.isfunction(thing) else []
+    if inspect.isclass(thing):
+        members = vars(thing).items()
+        functions = [m for n, m in members if inspect.isfunction(m) and not n.startswith("_")]
+    for function in functions:
+        sections = inspect.getdoc(function)
+        names = [name for name in inspect.signature(function).parameters if name != "self"]
+        assert not names or "Parameters\n---" in sections, f"{function.__qualname__}: no Parameters"
+        for name in names:
+            assert name in sections, f"{function.__qualname__} does not document {name}"
+
+
+@pytest.mark.parametrize("thing", list(public()))
+def test_public_names_are_tested(thing):
+    tests = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").glob("test_*.py"))
+    assert re.search(rf"\b{thing.__name__}\b", tests)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_notebook_is_in_step_with_its_markdown(chapter):
+    source = jupytext.read(chapter)
+    notebook = nbformat.read(chapter.with_suffix(".ipynb"), as_version=4)
+    nbformat.validate(notebook)
+
+    def comparable(book):
+        return [(cell.cell_type, cell.source, dict(cell.metadata)) for cell in book.cells]
+
+    assert comparable(notebook) == comparable(source)
+    assert notebook.metadata.kernelspec == source.metadata.kernelspec
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_notebook_stores_no_output(chapter):
+    notebook = nbformat.read(chapter.with_suffix(".ipynb"), as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+
+
+def test_every_notebook_has_a_source():
+    assert [p.stem for p in sorted((ROOT / "chapters").glob("*.ipynb"))] == [
+        p.stem for p in CHAPTERS
+    ]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_the_first_cell_installs_the_library_from_the_address(chapter):
+    first = next(cell for cell in jupytext.read(chapter).cells if cell.cell_type == "code")
+    assert 'find_spec("snnlib") is None' in first.source
+    assert f'"snnlib[chapters] @ git+{ADDRESS}"' in first.source
+
+
+@pytest.mark.parametrize("file", ["pyproject.toml", "README.md", "intro.md", "_config.yml"])
+def test_the_address_is_the_same_everywhere(file):
+    owner, name = ADDRESS.split("/")[-2:]
+    text = (ROOT / file).read_text(encoding="utf-8") if (ROOT / file).exists() else ""
+    addresses = set(re.findall(r"https://github\.com/[\w.-]+/[\w.-]*\w", text))
+    assert addresses <= {ADDRESS}
+    assert file == "README.md" or addresses == {ADDRESS}
+    assert re.fullmatch(r"[\w.-]+", owner)
+    assert re.fullmatch(r"[\w.-]+", name)
+
+
+def test_the_address_is_rewritten_everywhere(tmp_path):
+    files = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT)
+    for name in files.decode().splitlines():
+        if (ROOT / name).is_file():
+            copy = tmp_path / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes((ROOT / name).read_bytes())
+    new = "https://github.com/somebody/a-fork"
+    script = tmp_path / "scripts" / "set_repository.py"
+    subprocess.run([sys.executable, script, new], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "jupytext", "--quiet", "--update", "--to", "ipynb", *CHAPTERS],
+        check=True,
+        cwd=tmp_path,
+    )
+    texts = [p.read_text(encoding="utf-8") for p in tmp_path.rglob("*.*") if p.suffix in TEXTS]
+    assert not any(ADDRESS in text for text in texts)
+    assert sum(new in text for text in texts) >= 4
+    refused = subprocess.run(
+        [sys.executable, script, "github.com/somebody"], capture_output=True, text=True
+    )
+    assert refused.returncode != 0
+    assert "expected URL=https://github.com/<owner>/<name>" in refused.stderr
+
+
+TEXTS = {".md", ".toml", ".yml", ".py"}
+
+
+def test_the_constraints_hold_every_dependency():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    wanted = set(re.findall(r'^    "([a-z][\w-]*)>=', project, re.M)) | {"myst-nb"}
+    pinned = re.findall(r"^([\w.-]+)==([\w.]+)$", (ROOT / "constraints.txt").read_text(), re.M)
+    assert wanted <= {name for name, _ in pinned}

@@ -1,0 +1,85 @@
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from snnlib import results
+from snnlib.results import Results, prediction_interval, read_results
+
+STORED = {
+    "origin": {
+        "data": "mnist, local mirror",
+        "date": "2026-01-01",
+        "commit": "0123456789",
+        "versions": {"torch": "2.13.0"},
+        "machine": {"cores": 2},
+    },
+    "notes": {"ratio": 8.0},
+    "runs": [
+        {"settings": {"case": case, "seed": seed}, "figures": {"kmeans": base + seed / 1000}}
+        for case, base in [("slow", 0.9), ("fast", 0.95)]
+        for seed in range(3)
+    ],
+}
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    (tmp_path / "made_up.json").write_text(json.dumps(STORED))
+    monkeypatch.setattr(results, "files", lambda package: tmp_path)
+    monkeypatch.delenv("SNNLIB_PROFILE", raising=False)
+    return read_results("made_up")
+
+
+def test_values_by_case(table):
+    assert isinstance(table, Results)
+    np.testing.assert_allclose(table.of("fast", "kmeans"), [0.95, 0.951, 0.952])
+    assert table.notes == {"ratio": 8.0}
+    with pytest.raises(KeyError, match="no 'kmeans' of 'other'"):
+        table.of("other", "kmeans")
+
+
+def test_mean_and_spread(table):
+    shown = table.mean_sd(["fast", "slow"], {"kmeans": "k-means"})
+    assert shown.loc["fast", "k-means"] == "95.10 ± 0.10 %"
+    assert shown.index.tolist() == ["fast", "slow"]
+
+
+def test_line(table):
+    expected = "3 seeds, mnist, local mirror, 2 cores, torch 2.13.0, 2026-01-01, commit 0123456"
+    assert table.line() == expected
+
+
+def test_a_run_is_compared_where_it_can_be(table, monkeypatch):
+    assert "within" in table.compare("fast", "kmeans", 0.95, "mnist, Hugging Face Hub (x)")
+    assert "measured on mnist" in table.compare("fast", "kmeans", 0.2, "scikit-learn's digits, 8")
+    with pytest.raises(ValueError, match=r"is 80.00 % on this page, expected"):
+        table.compare("fast", "kmeans", 0.8, "mnist, local mirror")
+    monkeypatch.setenv("SNNLIB_PROFILE", "fast")
+    assert "fast profile" in table.compare("fast", "kmeans", 0.2, "mnist, local mirror")
+
+
+def test_unknown_results():
+    with pytest.raises(FileNotFoundError, match="no results of a benchmark named 'nothing'"):
+        read_results("nothing")
+
+
+def test_the_results_of_the_repository_can_be_read():
+    table = read_results("mnist_pairs")
+    assert {"source recipe", "better recipe"} <= set(table.runs["case"])
+    assert table.runs["seed"].nunique() == 3
+
+
+def test_prediction_intervals_hold_the_next_run():
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(4000, 4))
+    inside = [
+        low <= row[3] <= high for row in draws for low, high in [prediction_interval(row[:3])]
+    ]
+    assert stats.binomtest(sum(inside), len(inside), 0.95).pvalue > 1e-3
+
+
+def test_one_value_has_no_spread():
+    with pytest.raises(ValueError, match="two values, got 1"):
+        prediction_interval([0.9])

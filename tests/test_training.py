@@ -1,0 +1,262 @@
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR
+
+from snnlib.encoders import mlp
+from snnlib.losses import contrastive
+from snnlib.sampling import PairDataset
+from snnlib.training import History, fit
+
+SGD = partial(torch.optim.SGD, lr=0.05)
+
+
+def one_cycle(optimizer, steps):
+    return OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
+
+
+def with_dropout(seed=0):
+    encoder = mlp(16, 8, 8, 4, seed=seed)
+    encoder.insert(3, nn.Dropout(0.3))
+    return encoder
+
+
+def train(encoder, blobs, loss=contrastive, n=100, fresh=True, **changes):
+    settings = {"epochs": 4, "batch_size": 16, "optimizer": SGD, "progress": False, **changes}
+    return fit(encoder, PairDataset(blobs, n, seed=0, fresh=fresh), loss, **settings)
+
+
+def weights(encoder):
+    return torch.cat([p.detach().flatten() for p in encoder.parameters()])
+
+
+def test_equal_to_a_plain_loop(blobs):
+    """The library's loop against one written out, with both images passed one after the other."""
+    encoder, plain = mlp(16, 8, 4, seed=0), mlp(16, 8, 4, seed=0)
+    history = train(encoder, blobs, epochs=2)
+    optimizer, data, means = SGD(plain.parameters()), PairDataset(blobs, 100, seed=0), []
+    for epoch in range(2):
+        data.set_epoch(epoch)
+        total = 0.0
+        for start in range(0, 100, 16):
+            pairs = data.pairs[start : start + 16]
+            first, second = (torch.tensor(blobs.images[pairs[:, k]]) for k in (0, 1))
+            same = torch.tensor(data.same[start : start + 16])
+            loss = contrastive(plain(first), plain(second), same)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(pairs)
+        means.append(total / 100)
+    assert torch.allclose(weights(encoder), weights(plain), atol=1e-6)
+    assert history.loss == pytest.approx(means, rel=1e-5)
+
+
+def test_history(blobs):
+    history = train(mlp(16, 8, 4, seed=0), blobs, schedule=one_cycle)
+    assert isinstance(history, History)
+    assert len(history.loss) == len(history.seconds) == len(history.learning_rate) == 4
+    assert history.loss[-1] < history.loss[0]
+    assert all(seconds > 0 for seconds in history.seconds)
+    expected = SGD(mlp(16, 8, 4, seed=0).parameters())
+    schedule, rates = one_cycle(expected, 28), []
+    for _ in range(28):
+        rates.append(expected.param_groups[0]["lr"])
+        expected.step()
+        schedule.step()
+    assert history.learning_rate == pytest.approx(rates[6::7])
+    assert history.validation_loss == []
+    assert history.best_epoch is None
+
+
+def test_same_seed_same_weights_and_the_global_state_stays(blobs):
+    state = torch.random.get_rng_state()
+    first, second, other = with_dropout(), with_dropout(), with_dropout()
+    train(first, blobs)
+    train(second, blobs)
+    train(other, blobs, seed=1)
+    assert torch.equal(weights(first), weights(second))
+    assert not torch.equal(weights(first), weights(other))
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+class Interrupt(Exception):
+    pass
+
+
+def interrupted_after(batches, loss=contrastive):
+    """A loss that is cut off, as by Ctrl-C, after so many batches."""
+    calls = iter(range(10**9))
+
+    def cut_off(*arguments):
+        if next(calls) >= batches:
+            raise Interrupt
+        return loss(*arguments)
+
+    return cut_off
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("optimizer", [SGD, partial(torch.optim.Adam, lr=1e-3)])
+def test_resumed_training_ends_at_the_same_weights(blobs, tmp_path, fresh, optimizer):
+    validation = PairDataset(blobs, 30, seed=9)
+    settings = {
+        "schedule": one_cycle,
+        "validation": validation,
+        "fresh": fresh,
+        "optimizer": optimizer,
+    }
+    unbroken = with_dropout()
+    expected = train(unbroken, blobs, **settings)
+
+    file = tmp_path / "runs" / "encoder.pt"
+    broken = with_dropout()
+    # Seven steps of training and two of validation an epoch: this is in the third epoch.
+    with pytest.raises(Interrupt):
+        train(broken, blobs, interrupted_after(21), checkpoint=file, **settings)
+    resumed = with_dropout(seed=5)
+    history = train(resumed, blobs, checkpoint=file, **settings)
+    assert torch.equal(weights(resumed), weights(unbroken))
+    assert history.loss == expected.loss
+    assert history.validation_loss == expected.validation_loss
+    assert history.learning_rate == expected.learning_rate
+    assert [entry.name for entry in file.parent.iterdir()] == ["encoder.pt"]
+
+
+def test_a_finished_training_is_not_repeated(blobs, tmp_path):
+    file = tmp_path / "encoder.pt"
+    first, again = mlp(16, 8, 4, seed=0), mlp(16, 8, 4, seed=1)
+    history = train(first, blobs, checkpoint=file)
+    assert train(again, blobs, interrupted_after(0), checkpoint=file) == history
+    assert torch.equal(weights(first), weights(again))
+
+
+def test_an_interrupted_write_leaves_the_old_checkpoint(blobs, tmp_path, monkeypatch):
+    file = tmp_path / "encoder.pt"
+    train(mlp(16, 8, 4, seed=0), blobs, checkpoint=file)
+    before = file.read_bytes()
+    file.rename(tmp_path / "kept.pt")
+    (tmp_path / "kept.pt").rename(file)
+
+    def half_a_write(state, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", half_a_write)
+    with pytest.raises(ValueError, match="epochs = 4, expected 6"):
+        train(mlp(16, 8, 4, seed=0), blobs, checkpoint=file, epochs=6)
+    other = tmp_path / "other.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(mlp(16, 8, 4, seed=0), blobs, checkpoint=other)
+    assert file.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["encoder.pt"]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "changes", "message"),
+    [
+        (mlp(16, 9, 4, seed=0), {}, r"another encoder: '1.bias' has shape \(8,\), expected \(9,\)"),
+        (mlp(16, 8, 8, 4, seed=0), {}, "another encoder"),
+        (mlp(16, 8, 4, seed=0), {"seed": 7}, "seed = 0, expected 7"),
+        (mlp(16, 8, 4, seed=0), {"batch_size": 8}, "batch_size = 16, expected 8"),
+        (mlp(16, 8, 4, seed=0), {"n": 90}, "examples = 100, expected 90"),
+        (mlp(16, 8, 4, seed=0), {"schedule": one_cycle}, "another schedule"),
+    ],
+)
+def test_checkpoints_of_something_else(blobs, tmp_path, encoder, changes, message):
+    file = tmp_path / "encoder.pt"
+    train(mlp(16, 8, 4, seed=0), blobs, checkpoint=file)
+    before = weights(encoder).clone()
+    with pytest.raises(ValueError, match=message):
+        train(encoder, blobs, checkpoint=file, **changes)
+    assert torch.equal(weights(encoder), before)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", "truncated", {"x": 1}, [1, 2]])
+def test_broken_checkpoints(blobs, tmp_path, content):
+    file = tmp_path / "encoder.pt"
+    if content == "truncated":
+        train(mlp(16, 8, 4, seed=0), blobs, checkpoint=file)
+        file.write_bytes(file.read_bytes()[:-500])
+    elif isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    with pytest.raises(
+        ValueError, match=r"encoder.pt (can't be read|lacks|was not written by fit)"
+    ):
+        train(mlp(16, 8, 4, seed=0), blobs, checkpoint=file)
+
+
+def test_patience_ends_training_and_the_best_weights_are_kept(blobs):
+    encoder = mlp(16, 8, 4, seed=0)
+    validation = PairDataset(blobs, 60, seed=5, fresh=False)
+    # A rate so high that the loss soon gets worse.
+    history = train(
+        encoder,
+        blobs,
+        epochs=40,
+        optimizer=partial(torch.optim.SGD, lr=3.0),
+        validation=validation,
+        patience=2,
+    )
+    assert len(history.loss) < 40
+    assert history.best_epoch == int(np.argmin(history.validation_loss))
+    assert len(history.loss) == history.best_epoch + 3
+    with torch.no_grad():
+        images, same = validation.__getitems__(range(60))
+        loss = contrastive(encoder(images[0]), encoder(images[1]), same)
+    assert loss.item() == pytest.approx(min(history.validation_loss), rel=1e-5)
+
+
+def plain(first, second, same):
+    D = (first - second).square().sum(dim=1).sqrt()
+    return 0.5 * torch.where(same, D, (1 - D).clamp(min=0)).square().mean()
+
+
+@pytest.mark.parametrize("position", [20, 99])
+def test_a_loss_gone_wrong_is_told_and_undone(blobs, position):
+    """A self-pair under a plain root: in the middle, and in the very last batch."""
+    data = PairDataset(blobs, 100, seed=0, fresh=False)
+    data.pairs[position], data.same[position] = (3, 3), True
+    encoder = mlp(16, 8, 4, seed=0)
+    before = weights(encoder).clone()
+    told = "step 3 of 7" if position == 20 else "weights of '1.weight' were not finite"
+    with pytest.warns(RuntimeWarning, match=f"ended in epoch 1: .*{told}"):
+        history = fit(encoder, data, plain, epochs=3, batch_size=16, optimizer=SGD, progress=False)
+    assert torch.equal(weights(encoder), before)
+    assert history == History()
+
+
+def test_collapse_is_told(blobs):
+    encoder = mlp(16, 8, 4, seed=0)
+    with torch.no_grad():
+        encoder[-1].weight.zero_()
+    with pytest.warns(RuntimeWarning, match="collapsed in epoch 1"):
+        train(encoder, blobs, lambda first, second, same: 0 * first.sum(), epochs=1)
+
+
+def test_a_healthy_training_warns_of_nothing(blobs):
+    train(mlp(16, 8, 4, seed=0), blobs, epochs=20)  # warnings are errors here
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"patience": 2}, "patience needs validation"),
+        ({"patience": 0}, "at least 1 epoch, got 0"),
+    ],
+)
+def test_bad_settings(blobs, changes, message):
+    with pytest.raises(ValueError, match=message):
+        train(mlp(16, 8, 4, seed=0), blobs, **changes)
+
+
+def test_the_progress_bar_counts_steps(blobs, capsys):
+    train(mlp(16, 8, 4, seed=0), blobs, progress=True)
+    assert "28/28" in capsys.readouterr().err
