@@ -115,21 +115,26 @@ class Results:
         Raises
         ------
         ValueError
-            If data and profile are those of the table and the value lies outside the interval in
-            which 99.9 % of further runs should lie.
+            If data and profile are those of the table and the value lies where not one further run
+            in a thousand should.
         """
         measured_on = self.origin["data"].split(",")[0]
         if source.split(",")[0] != measured_on:
             return f"not compared, since the table was measured on {measured_on}"
         if profile() != "full":
             return "not compared, since this page was built in the fast profile"
-        low, high = prediction_interval(self.of(case, figure), level=0.999)
-        interval = f"{100 * low:.2f} … {100 * high:.2f} %"
+        seeds = self.of(case, figure)
+        low, high = prediction_interval(seeds, level=0.999)
         if not low <= value <= high:
             raise ValueError(
-                f"{figure} of {case!r} is {100 * value:.2f} % on this page, expected {interval}"
+                f"{figure} of {case!r} is {100 * value:.2f} % on this page, expected "
+                f"{100 * low:.2f} … {100 * high:.2f} %"
             )
-        return f"within {interval}, where a further run is expected"
+        low, high = prediction_interval(seeds)
+        place = "within" if low <= value <= high else "outside"
+        return (
+            f"{place} {100 * low:.2f} … {100 * high:.2f} %, where 95 in 100 further runs should lie"
+        )
 
 
 def _mean_sd(values, digits):

@@ -52,7 +52,9 @@ def test_line(table):
 
 
 def test_a_run_is_compared_where_it_can_be(table, monkeypatch):
-    assert "within" in table.compare("fast", "kmeans", 0.95, "mnist, Hugging Face Hub (x)")
+    hub = "mnist, Hugging Face Hub (x)"
+    assert "within 94.60 … 95.60 %" in table.compare("fast", "kmeans", 0.95, hub)
+    assert "outside 94.60 … 95.60 %" in table.compare("fast", "kmeans", 0.94, hub)
     assert "measured on mnist" in table.compare("fast", "kmeans", 0.2, "scikit-learn's digits, 8")
     with pytest.raises(ValueError, match=r"is 80.00 % on this page, expected"):
         table.compare("fast", "kmeans", 0.8, "mnist, local mirror")
