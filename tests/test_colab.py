@@ -57,7 +57,7 @@ def test_the_first_chapter_runs_from_top_to_bottom(
     notebook = nbformat.read(ROOT / "chapters" / "01_mnist_contrastive.ipynb", as_version=4)
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     assert ADDRESS in first.source
-    first.source = first.source.replace(ADDRESS, f"file://{repository}")
+    first.source = first.source.replace(ADDRESS, f"file://localhost{repository}")
 
     spec = tmp_path / "share" / "jupyter" / "kernels" / "fresh"
     spec.mkdir(parents=True)

@@ -39,7 +39,8 @@ def book(tmp_path):
 
 
 def build(book, **environment):
-    command = [sys.executable, "-m", "jupyter_book", "build", str(book), "-W", "-n", "--keep-going"]
+    jupyter_book = Path(sys.executable).parent / "jupyter-book"
+    command = [jupyter_book, "build", book, "-W", "-n", "--keep-going"]
     environment = {**os.environ, "PYTHONPATH": str(book), "HF_HUB_OFFLINE": "1", **environment}
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
