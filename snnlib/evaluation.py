@@ -74,7 +74,7 @@ def share(successes, n):
     if not 0 <= successes <= n or n < 1:
         raise ValueError(f"expected 0 ≤ successes ≤ n and n ≥ 1, got {successes} of {n}")
     interval = stats.binomtest(int(successes), int(n)).proportion_ci(method="wilson")
-    return Estimate(successes / n, float(interval.low), float(interval.high))
+    return Estimate(float(successes / n), float(interval.low), float(interval.high))
 
 
 @dataclass(frozen=True)

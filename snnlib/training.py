@@ -1,5 +1,6 @@
 """One training loop for every kind of batch. This room knows no data set by name."""
 
+import math
 import os
 import pickle
 import time
@@ -61,8 +62,8 @@ def fit(
 
     All images of a batch pass through the encoder together, whether they are pairs or triplets.
     Trouble is told by a `RuntimeWarning`: embeddings that collapse to a point, or a loss or weight
-    that is no longer finite. In the second case training ends and the encoder keeps the weights
-    of the last epoch that was sound.
+    that is no longer finite. If that is the training loss or a weight, training ends and the
+    encoder keeps the weights of the last epoch that was sound.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def fit(
     data : torch.utils.data.Dataset
         ``data.__getitems__`` returns images of shape (k, b, c, h, w), where ``k`` is 2 for pairs
         and 3 for triplets, followed by the targets (b,) of the loss, if it has any. Its order is
-        kept; ``data.set_epoch(epoch)`` is called before each epoch.
+        kept; if it has a method ``set_epoch(epoch)``, that is called before each epoch.
     loss : callable
         Takes ``k`` tensors of embeddings (b, d) and the targets, and returns a scalar.
     epochs, batch_size : int
@@ -105,7 +106,7 @@ def fit(
         If a number is out of range, `patience` comes without `validation`, or the checkpoint
         belongs to another encoder, to another training, or can't be read.
     """
-    _check_settings(epochs, batch_size, validation, patience, len(data))
+    _check_settings(epochs, batch_size, data, validation, patience)
     encoder.to(device())
     run = _Run(encoder, data, batch_size, epochs, optimizer, schedule, seed)
     if checkpoint is not None and Path(checkpoint).exists():
@@ -127,12 +128,15 @@ def fit(
     return history
 
 
-def _check_settings(epochs, batch_size, validation, patience, n):
-    for name, value in {"epochs": epochs, "batch_size": batch_size, "len(data)": n}.items():
+def _check_settings(epochs, batch_size, data, validation, patience):
+    at_least_one = {"epochs": epochs, "batch_size": batch_size, "len(data)": len(data)}
+    if validation is not None:
+        at_least_one["len(validation)"] = len(validation)
+    if patience is not None:
+        at_least_one["patience"] = patience
+    for name, value in at_least_one.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    if patience is not None and patience < 1:
-        raise ValueError(f"patience must be at least 1 epoch, got {patience}")
     if patience is not None and validation is None:
         raise ValueError("patience needs validation data to watch, got validation=None")
 
@@ -147,6 +151,7 @@ class _Run:
         self.schedule = schedule(self.optimizer, epochs * self.steps) if schedule else None
         self.history = History()
         self.kept = None  # weights of the best epoch, once there is validation
+        self.collapsed = False
         self.settings = {
             "epochs": epochs,
             "batch_size": batch_size,
@@ -178,7 +183,8 @@ class _Run:
         if self._went_wrong(losses, epoch):
             self.encoder.load_state_dict(before)
             return False
-        _warn_of_collapse(embeddings.detach(), epoch)
+        if not self.collapsed:
+            self.collapsed = _warn_of_collapse(embeddings.detach().flatten(0, 1), epoch)
         self.history.seconds.append(time.perf_counter() - start)
         self.history.loss.append(_mean(losses, self.data, self.settings["batch_size"]))
         self.history.learning_rate.append(rate)
@@ -194,11 +200,9 @@ class _Run:
             if len(bad)
             else f"the weights of {spoiled[0]!r} were not finite at its end"
         )
-        warnings.warn(
+        _warn(
             f"training ended in epoch {epoch + 1}: {where} of {len(losses)}; "
-            "the encoder keeps its weights from before this epoch",
-            RuntimeWarning,
-            stacklevel=4,
+            "the encoder keeps its weights from before this epoch"
         )
         return True
 
@@ -209,10 +213,12 @@ class _Run:
         size = self.settings["batch_size"]
         batches = _batches(validation, size)
         losses = torch.stack([_loss_of(self.encoder, batch, loss)[0] for batch in batches])
-        self.history.validation_loss.append(_mean(losses, validation, size))
-        best = int(np.argmin(self.history.validation_loss))
-        if best != self.history.best_epoch:
-            self.history.best_epoch = best
+        values, best = self.history.validation_loss, self.history.best_epoch
+        values.append(_mean(losses, validation, size))
+        if not math.isfinite(values[-1]):
+            _warn(f"the validation loss was {values[-1]} in epoch {len(values)}")
+        elif best is None or values[-1] < values[best]:
+            self.history.best_epoch = len(values) - 1
             self.kept = _copy(self.encoder.state_dict())
 
     def out_of_patience(self, patience):
@@ -291,17 +297,19 @@ def _epoch_seed(seed, epoch):
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
 
 
-def _warn_of_collapse(embeddings, epoch):
-    """A spread of a thousandth of the norm means that all images have become one point."""
-    points = embeddings.flatten(0, 1)
-    spread = points.std(dim=0).norm()
-    if len(points) > 1 and spread <= 1e-3 * points.norm(dim=1).mean():
-        warnings.warn(
-            f"embeddings collapsed in epoch {epoch + 1}: all images lie within {spread:.1e} of "
-            "one point, so no distance tells classes apart",
-            RuntimeWarning,
-            stacklevel=4,
+def _warn(words):
+    warnings.warn(words, RuntimeWarning, stacklevel=5)  # shown at the line that called `fit`
+
+
+def _warn_of_collapse(points, epoch):
+    """Warn, and say so, if the spread of all points is a thousandth of their norm or less."""
+    collapsed = len(points) > 1 and points.std(dim=0).norm() <= 1e-3 * points.norm(dim=1).mean()
+    if collapsed:
+        _warn(
+            f"embeddings collapsed in epoch {epoch + 1}: all images lie in nearly one point, "
+            "so no distance tells classes apart"
         )
+    return bool(collapsed)
 
 
 def _read_checkpoint(path):

@@ -1,6 +1,7 @@
 """What all tests share: an absolute mirror path, and a small set of images."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import matplotlib
@@ -28,3 +29,16 @@ def blobs():
     labels = np.repeat([0, 1, 2], 40)
     images = rng.normal(labels[:, None, None, None] / 2, 0.1, (120, 1, 4, 4))
     return ImageSet(images.astype(np.float32), labels, ("low", "mid", "high"), "blobs")
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of the checkout as it is now, committed or not, without what git ignores."""
+    root = Path(__file__).resolve().parent.parent
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.check_output(listing, cwd=root, text=True).splitlines():
+        if (root / name).is_file():
+            target = tmp_path / "checkout" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((root / name).read_bytes())
+    return tmp_path / "checkout"

@@ -18,19 +18,12 @@ ADDRESS = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["re
 
 
 @pytest.fixture
-def repository(tmp_path):
-    """A git repository that holds the checkout as it is now, committed or not."""
-    copy = tmp_path / "repository"
-    files = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT)
-    for name in files.decode().splitlines():
-        if (ROOT / name).is_file():
-            target = copy / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((ROOT / name).read_bytes())
+def repository(checkout):
+    """A git repository that holds the checkout."""
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
     for arguments in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "as it is"]):
-        subprocess.run(["git", *arguments], cwd=copy, check=True)
-    return copy
+        subprocess.run(["git", *arguments], cwd=checkout, check=True)
+    return checkout
 
 
 @pytest.fixture

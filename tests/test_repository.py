@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "chapters").glob("*.md"))
 ADDRESS = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+
+TEXTS = {".ipynb", ".md", ".py", ".toml", ".yml"}
 
 # Which rooms each room may enter. Data flows one way, so no room is entered by one it enters.
 ROOMS = {
@@ -170,24 +173,16 @@ def test_the_address_is_the_same_everywhere(file):
     assert re.fullmatch(r"[\w.-]+", name)
 
 
-def test_the_address_is_rewritten_everywhere(tmp_path):
-    files = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT)
-    for name in files.decode().splitlines():
-        if (ROOT / name).is_file():
-            copy = tmp_path / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes((ROOT / name).read_bytes())
+def test_the_address_is_rewritten_everywhere(checkout):
     new = "https://github.com/somebody/a-fork"
-    script = tmp_path / "scripts" / "set_repository.py"
+    script = checkout / "scripts" / "set_repository.py"
     subprocess.run([sys.executable, script, new], check=True, capture_output=True)
-    subprocess.run(
-        [sys.executable, "-m", "jupytext", "--quiet", "--update", "--to", "ipynb", *CHAPTERS],
-        check=True,
-        cwd=tmp_path,
-    )
-    texts = [p.read_text(encoding="utf-8") for p in tmp_path.rglob("*.*") if p.suffix in TEXTS]
+    names = [path.relative_to(ROOT) for path in CHAPTERS]
+    update = [sys.executable, "-m", "jupytext", "--quiet", "--update", "--to", "ipynb", *names]
+    subprocess.run(update, check=True, cwd=checkout)
+    texts = [p.read_text(encoding="utf-8") for p in checkout.rglob("*.*") if p.suffix in TEXTS]
     assert not any(ADDRESS in text for text in texts)
-    assert sum(new in text for text in texts) >= 4
+    assert sum(new in text for text in texts) >= 5
     refused = subprocess.run(
         [sys.executable, script, "github.com/somebody"], capture_output=True, text=True
     )
@@ -195,11 +190,34 @@ def test_the_address_is_rewritten_everywhere(tmp_path):
     assert "expected URL=https://github.com/<owner>/<name>" in refused.stderr
 
 
-TEXTS = {".md", ".toml", ".yml", ".py"}
-
-
 def test_the_constraints_hold_every_dependency():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     wanted = set(re.findall(r'^    "([a-z][\w-]*)>=', project, re.M)) | {"myst-nb"}
     pinned = re.findall(r"^([\w.-]+)==([\w.]+)$", (ROOT / "constraints.txt").read_text(), re.M)
     assert wanted <= {name for name, _ in pinned}
+
+
+def mirror_of_a_recipe(folder, mirror):
+    """What a recipe of the Makefile finds in SNNLIB_DATA."""
+    (folder / "show.mk").write_text('show:\n\t@echo "mirror=$$SNNLIB_DATA"\n')
+    environment = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
+    return subprocess.run(
+        ["make", "--makefile", "Makefile", "--makefile", "show.mk", "show"],
+        cwd=folder,
+        env={**environment, "SNNLIB_DATA": mirror},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_relative_mirror_becomes_absolute(checkout):
+    (checkout.parent / "a mirror").mkdir()
+    shown = mirror_of_a_recipe(checkout, "../a mirror").stdout
+    assert shown == f"mirror={checkout.parent}/a mirror\n"
+    assert mirror_of_a_recipe(checkout, "").stdout == "mirror=\n"
+
+
+def test_a_mirror_that_is_no_folder_stops_the_build(checkout):
+    result = mirror_of_a_recipe(checkout, "../nowhere")
+    assert result.returncode != 0
+    assert 'SNNLIB_DATA must name a folder, got "../nowhere"' in result.stderr

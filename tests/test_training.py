@@ -235,8 +235,22 @@ def test_collapse_is_told(blobs):
     encoder = mlp(16, 8, 4, seed=0)
     with torch.no_grad():
         encoder[-1].weight.zero_()
-    with pytest.warns(RuntimeWarning, match="collapsed in epoch 1"):
-        train(encoder, blobs, lambda first, second, same: 0 * first.sum(), epochs=1)
+    with pytest.warns(RuntimeWarning, match="collapsed in epoch 1") as told:
+        train(encoder, blobs, lambda first, second, same: 0 * first.sum(), epochs=3)
+    assert len(told) == 1
+    assert told[0].filename == __file__
+
+
+def test_a_validation_loss_that_is_not_finite_is_told_and_never_the_best(blobs):
+    validation = PairDataset(blobs, 10, seed=5)
+    losses = iter([0.5, float("nan"), 0.4])
+
+    def loss(first, second, same):
+        return contrastive(first, second, same) if len(same) > 10 else torch.tensor(next(losses))
+
+    with pytest.warns(RuntimeWarning, match="validation loss was nan in epoch 2"):
+        history = train(mlp(16, 8, 4, seed=0), blobs, loss, n=96, epochs=3, validation=validation)
+    assert history.best_epoch == 2
 
 
 def test_a_healthy_training_warns_of_nothing(blobs):
@@ -249,7 +263,8 @@ def test_a_healthy_training_warns_of_nothing(blobs):
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"patience": 2}, "patience needs validation"),
-        ({"patience": 0}, "at least 1 epoch, got 0"),
+        ({"patience": 0}, "patience must be at least 1, got 0"),
+        ({"validation": []}, r"len\(validation\) must be at least 1, got 0"),
     ],
 )
 def test_bad_settings(blobs, changes, message):
