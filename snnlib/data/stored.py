@@ -4,7 +4,6 @@ import io
 import threading
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -42,14 +41,11 @@ def read_parquet(folder, split, n_classes):
     ValueError
         If it can't be read, lacks a column, or holds a broken image or an unknown label.
     """
-    import datasets
-
     file = folder / f"{split}-00000-of-00001.parquet"
     if not file.is_file():
         raise FileNotFoundError(f"the mirror folder {folder} lacks the file {file.name}")
     try:
-        table = pa.parquet.read_table(file)
-        return _decode(datasets.Dataset(table), n_classes)
+        return _decode(pa.parquet.read_table(file), n_classes)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise ValueError(f"the mirror file {file} is broken: {error}") from error
 
@@ -82,15 +78,12 @@ def read_hub(repository, split, n_classes):
     import datasets
 
     if hub_reachable():
-        return _decode(datasets.load_dataset(repository, split=split), n_classes)
-    with _offline():
-        try:
-            cached = datasets.load_dataset(repository, split=split)
-        except Exception as error:
-            raise ConnectionError(
-                f"the Hugging Face Hub can't be reached, and {repository} is not in its cache"
-            ) from error
-    return _decode(cached, n_classes)
+        dataset = datasets.load_dataset(repository, split=split)
+    else:
+        dataset = _from_cache(repository, split)
+    if "image" in dataset.column_names:
+        dataset = dataset.cast_column("image", datasets.Image(decode=False))
+    return _decode(dataset.with_format("arrow")[:], n_classes)
 
 
 @cache
@@ -122,31 +115,30 @@ def hub_reachable():
     return bool(answers)
 
 
-@contextmanager
-def _offline():
-    """Let `datasets` use its cache at once; by itself it retries the network for 23 s."""
+def _from_cache(repository, split):
+    """Read the cache at once; left to itself, `datasets` tries the network for 23 s first."""
     import datasets
     from huggingface_hub import constants
 
     before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
     datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
     try:
-        yield
+        return datasets.load_dataset(repository, split=split)
+    except Exception as error:
+        raise ConnectionError(
+            f"the Hugging Face Hub can't be reached, and {repository} is not in its cache"
+        ) from error
     finally:
         datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
-def _decode(dataset, n_classes):
-    """Images and labels of a data set with PNG images."""
-    import datasets
-
-    missing = {"image", "label"} - set(dataset.column_names)
+def _decode(table, n_classes):
+    """Images and labels of an Arrow table with the columns ``image`` (PNG) and ``label``."""
+    missing = {"image", "label"} - set(table.column_names)
     if missing:
-        raise ValueError(f"it lacks the columns {sorted(missing)}, got {dataset.column_names}")
-    if not len(dataset):
+        raise ValueError(f"it lacks the columns {sorted(missing)}, got {table.column_names}")
+    if not len(table):
         raise ValueError("it holds no image")
-    # As Arrow columns: reading row by row through `datasets` takes twice as long as decoding.
-    table = dataset.cast_column("image", datasets.Image(decode=False)).with_format("arrow")[:]
     files = table["image"].combine_chunks().field("bytes").to_pylist()
     pixels = [_decode_image(row, file) for row, file in enumerate(files)]
     shapes = {image.shape for image in pixels}
