@@ -93,7 +93,7 @@ class Results:
             heading: [_mean_sd(100 * self.of(case, figure), digits) for case in cases]
             for figure, heading in figures.items()
         }
-        return pd.DataFrame(cells, index=pd.Index(cases, name="case"))
+        return pd.DataFrame(cells, index=list(cases))
 
     def compare(self, case, figure, value, source):
         """Check a page's own run against the seeds of the table.
