@@ -10,6 +10,8 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +22,7 @@ from PIL import Image
 
 from snnlib.data import load, loading, stored
 
+HUB_REACHABLE = stored.hub_reachable  # before the tests put their own in its place
 NAMES = ("mnist", "fashion_mnist", "digits")
 
 
@@ -261,6 +264,25 @@ def test_a_silent_hub_is_waited_for_no_longer_than_five_seconds(tmp_path):
         source, _, _, seconds, _ = in_a_process(LOAD, address, tmp_path)
     assert source.endswith("(stand-in)")
     assert seconds < 20  # the probe's 5 s and the imports, not the client's 23 s of trying
+
+
+def test_the_probe_does_not_wait_for_a_name_that_is_never_found(monkeypatch):
+    """Looking up a name has no limit of its own; the probe must not wait for its end."""
+    started, done = threading.Event(), threading.Event()
+
+    def lookup(*arguments, **settings):
+        started.set()
+        done.wait(30)
+        raise OSError("no such name")
+
+    monkeypatch.setattr("urllib.request.urlopen", lookup)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(stored, "PROBE_SECONDS", 0.2)
+    begin = time.monotonic()
+    assert not HUB_REACHABLE.__wrapped__()
+    assert started.is_set()
+    assert time.monotonic() - begin < 15
+    done.set()
 
 
 def test_an_interrupted_download_leaves_nothing_that_looks_whole(tmp_path):

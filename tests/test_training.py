@@ -134,25 +134,55 @@ def test_a_finished_training_is_not_repeated(blobs, tmp_path):
     assert torch.equal(weights(first), weights(again))
 
 
+def test_the_best_weights_outlive_an_interruption(blobs, tmp_path):
+    """The best epoch lies before the interruption, and no later one is better."""
+    file = tmp_path / "encoder.pt"
+    settings = {
+        "epochs": 6,
+        "optimizer": partial(torch.optim.SGD, lr=3.0),
+        "validation": PairDataset(blobs, 60, seed=5, fresh=False),
+        "checkpoint": file,
+    }
+    first, again = mlp(16, 8, 4, seed=0), mlp(16, 8, 4, seed=1)
+    history = train(first, blobs, **settings)
+    assert history.best_epoch < 5
+    train(again, blobs, **settings)
+    assert torch.equal(weights(first), weights(again))
+
+
 def test_an_interrupted_write_leaves_the_old_checkpoint(blobs, tmp_path, monkeypatch):
     file = tmp_path / "encoder.pt"
-    train(mlp(16, 8, 4, seed=0), blobs, checkpoint=file)
+    with pytest.raises(Interrupt):
+        train(mlp(16, 8, 4, seed=0), blobs, interrupted_after(15), checkpoint=file)
     before = file.read_bytes()
-    file.rename(tmp_path / "kept.pt")
-    (tmp_path / "kept.pt").rename(file)
 
     def half_a_write(state, path):
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", half_a_write)
-    with pytest.raises(ValueError, match="epochs = 4, expected 6"):
-        train(mlp(16, 8, 4, seed=0), blobs, checkpoint=file, epochs=6)
-    other = tmp_path / "other.pt"
     with pytest.raises(KeyboardInterrupt):
-        train(mlp(16, 8, 4, seed=0), blobs, checkpoint=other)
+        train(mlp(16, 8, 4, seed=0), blobs, checkpoint=file)
     assert file.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["encoder.pt"]
+
+
+class Intruder:
+    """Leaves a file behind if it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_a_checkpoint_runs_no_code(blobs, tmp_path):
+    file, trace = tmp_path / "encoder.pt", tmp_path / "trace"
+    torch.save({"encoder": Intruder(trace)}, file)
+    with pytest.raises(ValueError, match=r"encoder\.pt can't be read"):
+        train(mlp(16, 8, 4, seed=0), blobs, checkpoint=file)
+    assert not trace.exists()
 
 
 @pytest.mark.parametrize(
