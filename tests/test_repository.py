@@ -200,7 +200,9 @@ def test_the_constraints_hold_every_dependency():
 def mirror_of_a_recipe(folder, mirror):
     """What a recipe of the Makefile finds in SNNLIB_DATA."""
     (folder / "show.mk").write_text('show:\n\t@echo "mirror=$$SNNLIB_DATA"\n')
-    environment = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
+    # Tests run below a make of their own, which this one should not know of.
+    outer = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
     return subprocess.run(
         ["make", "--makefile", "Makefile", "--makefile", "show.mk", "show"],
         cwd=folder,
