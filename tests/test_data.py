@@ -207,14 +207,16 @@ def test_insisting_on_a_source(mirror, monkeypatch):
         load("mnist", "train", source="mirror")
 
 
-def test_a_hub_that_does_not_deliver_is_told(monkeypatch):
+@pytest.mark.parametrize("error", [ValueError, ConnectionError])
+def test_a_hub_that_does_not_deliver_is_told(monkeypatch, error):
     def fail(*arguments):
-        raise ValueError("no such column")
+        raise error("broken off")
 
     monkeypatch.setattr(stored, "read_hub", fail)
-    with pytest.warns(RuntimeWarning, match=r"did not deliver ylecun/mnist \(no such column\)"):
+    monkeypatch.setattr(stored, "hub_reachable", lambda: True)
+    with pytest.warns(RuntimeWarning, match=r"did not deliver ylecun/mnist \(broken off\)"):
         assert load("mnist", "train").source.endswith("(stand-in)")
-    with pytest.raises(ValueError, match="no such column"):
+    with pytest.raises(error, match="broken off"):
         load("mnist", "test", source="hub")
 
 

@@ -128,9 +128,8 @@ def _from_mirror(name, split, folder, insist):
         raise NotADirectoryError(f"SNNLIB_DATA must name a folder, got {str(folder)!r}")
     if not (folder / name).is_dir():
         return None
-    return *stored.read_parquet(
-        folder / name, split, len(CLASS_NAMES[name])
-    ), f"{name}, local mirror"
+    arrays = stored.read_parquet(folder / name, split, len(CLASS_NAMES[name]))
+    return *arrays, f"{name}, local mirror"
 
 
 def _from_hub(name, split, folder, insist):
@@ -139,18 +138,15 @@ def _from_hub(name, split, folder, insist):
     repository = HUB_NAMES[name]
     try:
         arrays = stored.read_hub(repository, split, len(CLASS_NAMES[name]))
-    except ConnectionError:
-        if insist:
-            raise
-        return None
     except Exception as error:
         if insist:
             raise
-        warnings.warn(
-            f"the Hugging Face Hub did not deliver {repository} ({error}); using a stand-in",
-            RuntimeWarning,
-            stacklevel=4,
-        )
+        if stored.hub_reachable():  # it answered, so this is more than a missing network
+            warnings.warn(
+                f"the Hugging Face Hub did not deliver {repository} ({error}); using a stand-in",
+                RuntimeWarning,
+                stacklevel=4,
+            )
         return None
     return *arrays, f"{name}, Hugging Face Hub ({repository})"
 
