@@ -19,7 +19,6 @@ KEPT_CACHES = 3  # so that going back and forth between two data sources costs n
 def library(root):
     """Contents of the library and of the benchmark tables."""
     files = [*root.glob("snnlib/**/*.py"), *root.glob("benchmarks/results/*.json")]
-    files += root.glob("snnlib/**/*.mplstyle")
     return [(str(file.relative_to(root)), file.read_bytes()) for file in sorted(files)]
 
 
@@ -29,10 +28,13 @@ def versions():
 
 
 def data_source():
-    """Mirror files with their sizes, and what the Hub or its cache would give."""
+    """Mirror files with their sizes; if a set is not among them, what the Hub would give."""
+    from snnlib.data.loading import HUB_NAMES
+
     mirror = Path(os.environ["SNNLIB_DATA"]) if os.environ.get("SNNLIB_DATA") else None
     files = sorted(mirror.glob("*/*")) if mirror else []
-    return [(str(file), file.stat().st_size) for file in files], hub()
+    complete = mirror and all((mirror / name).is_dir() for name in HUB_NAMES)
+    return [(str(file), file.stat().st_size) for file in files], None if complete else hub()
 
 
 def hub():
@@ -49,8 +51,9 @@ def hub():
 
 def execution_key(root):
     """Hash over everything that shapes an executed notebook, but for its own cells."""
-    profile = os.environ.get("SNNLIB_PROFILE", "full")
-    shaped_by = library(root), versions(), profile, data_source()
+    from snnlib.profile import profile
+
+    shaped_by = library(root), versions(), profile(), data_source()
     return hashlib.sha256(repr(shaped_by).encode()).hexdigest()[:16]
 
 

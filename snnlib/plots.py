@@ -97,8 +97,8 @@ def pairs(first, second, same, ax=None, columns=8):
     return ax
 
 
-def curves(series, ax=None, ylabel="mean loss"):
-    """Draw one or more figures of each epoch against the epoch.
+def curves(series, ax=None):
+    """Draw one or more mean losses of each epoch against the epoch.
 
     Parameters
     ----------
@@ -106,8 +106,6 @@ def curves(series, ax=None, ylabel="mean loss"):
         A name and the values of epochs 1, 2, …
     ax : Axes, optional
         Where to draw; the current one if None.
-    ylabel : str, default "mean loss"
-        What the values are, with their unit.
 
     Returns
     -------
@@ -116,7 +114,7 @@ def curves(series, ax=None, ylabel="mean loss"):
     ax = ax or plt.gca()
     for name, values in series.items():
         ax.plot(range(1, len(values) + 1), values, marker="o", markersize=4, label=name)
-    ax.set(xlabel="epoch", ylabel=ylabel)
+    ax.set(xlabel="epoch", ylabel="mean loss")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(series) > 1:
         ax.legend()

@@ -67,7 +67,7 @@ class Results:
             raise KeyError(f"no {figure!r} of {case!r} in these results")
         return self.runs.loc[self.runs["case"] == case, figure].to_numpy()
 
-    def mean_sd(self, cases, figures, digits=2):
+    def mean_sd(self, cases, figures):
         """Mean ± standard deviation over the seeds, as a table to be shown.
 
         Parameters
@@ -76,8 +76,6 @@ class Results:
             Rows of the table.
         figures : dict of str to str
             Name of a figure, which is a share, and the heading of its column.
-        digits : int, default 2
-            Decimals of the percentages.
 
         Returns
         -------
@@ -90,7 +88,7 @@ class Results:
             If there is no such case or figure.
         """
         cells = {
-            heading: [_mean_sd(100 * self.of(case, figure), digits) for case in cases]
+            heading: [_mean_sd(100 * self.of(case, figure)) for case in cases]
             for figure, heading in figures.items()
         }
         return pd.DataFrame(cells, index=list(cases))
@@ -137,8 +135,8 @@ class Results:
         )
 
 
-def _mean_sd(values, digits):
-    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f} %"
+def _mean_sd(percentages):
+    return f"{percentages.mean():.2f} ± {percentages.std(ddof=1):.2f} %"
 
 
 def read_results(name):

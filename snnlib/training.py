@@ -145,7 +145,7 @@ class _Run:
     """The state of one training: all that must be saved for it to go on elsewhere."""
 
     def __init__(self, encoder, data, batch_size, epochs, optimizer, schedule, seed):
-        self.encoder, self.data, self.seed = encoder, data, seed
+        self.encoder, self.data = encoder, data
         self.steps = -(-len(data) // batch_size)
         self.optimizer = optimizer(encoder.parameters())
         self.schedule = schedule(self.optimizer, epochs * self.steps) if schedule else None
@@ -168,7 +168,7 @@ class _Run:
         self.encoder.train()
         losses, start = [], time.perf_counter()
         with torch.random.fork_rng():
-            torch.manual_seed(_epoch_seed(self.seed, epoch))
+            torch.manual_seed(_epoch_seed(self.settings["seed"], epoch))
             for batch in _batches(self.data, self.settings["batch_size"]):
                 value, embeddings = _loss_of(self.encoder, batch, loss)
                 self.optimizer.zero_grad()

@@ -115,6 +115,14 @@ def test_the_key_follows_all_that_shapes_a_page(fresh_figures, tmp_path, monkeyp
     assert changed()
 
 
+def test_a_complete_mirror_asks_no_hub(fresh_figures, tmp_path, monkeypatch):
+    for name in ("mnist", "fashion_mnist"):
+        (tmp_path / "mirror" / name).mkdir(parents=True)
+    monkeypatch.setenv("SNNLIB_DATA", str(tmp_path / "mirror"))
+    monkeypatch.setattr(fresh_figures, "hub", lambda: pytest.fail("the Hub was asked"))
+    fresh_figures.execution_key(tmp_path)
+
+
 def test_only_the_last_caches_are_kept(fresh_figures, tmp_path):
     for age in range(6):
         (tmp_path / str(age)).mkdir()

@@ -5,16 +5,23 @@ from pathlib import Path
 import pytest
 from bs4 import BeautifulSoup
 
-HTML = Path(__file__).resolve().parent.parent.parent / "_build" / "test" / "_build" / "html"
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture(scope="session")
-def pages():
+def html():
+    """The folder of the built pages."""
+    folder = ROOT / "_build" / "test" / "_build" / "html"
+    assert (folder / "index.html").is_file(), f"no book in {folder}; make test-book builds it"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pages(html):
     """Every page of the book, parsed, by its path below the HTML folder."""
-    assert (HTML / "index.html").is_file(), f"no book in {HTML}; make test-book builds it"
-    files = [HTML / "intro.html", *sorted((HTML / "chapters").glob("*.html"))]
+    files = [html / "intro.html", *sorted((html / "chapters").glob("*.html"))]
     return {
-        str(file.relative_to(HTML)): BeautifulSoup(file.read_text(encoding="utf-8"), "html.parser")
+        str(file.relative_to(html)): BeautifulSoup(file.read_text(encoding="utf-8"), "html.parser")
         for file in files
     }
 

@@ -7,7 +7,6 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-HTML = ROOT / "_build" / "test" / "_build" / "html"
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
 
 
@@ -21,12 +20,12 @@ def test_every_page_of_the_contents_is_there(pages):
     assert {f"{file}.html" for file in files} == set(pages)
 
 
-def test_every_image_is_there_and_described(pages):
+def test_every_image_is_there_and_described(html, pages):
     for name, page in pages.items():
         images = article(page).find_all("img")
         assert images, f"{name} has no picture"
         for image in images:
-            assert (HTML / name).parent.joinpath(unquote(image["src"])).is_file(), image["src"]
+            assert (html / name).parent.joinpath(unquote(image["src"])).is_file(), image["src"]
             assert len(image.get("alt", "")) > 40, f"{name}: {image['src']} has no description"
             assert image.find_parent("figure"), f"{name}: {image['src']} has no caption"
 
@@ -38,13 +37,13 @@ def test_every_figure_has_a_number_and_a_caption(pages):
             assert len(figure.find(class_="caption-text").get_text()) > 40
 
 
-def test_no_link_inside_the_book_is_dead(pages):
+def test_no_link_inside_the_book_is_dead(html, pages):
     for name, page in pages.items():
         for link in article(page).find_all("a", href=True):
             parts = urlsplit(link["href"])
             if parts.scheme or parts.netloc:
                 continue
-            target = (HTML / name).parent / unquote(parts.path) if parts.path else HTML / name
+            target = (html / name).parent / unquote(parts.path) if parts.path else html / name
             assert target.exists(), f"{name}: {link['href']}"
             if parts.fragment:
                 text = target.read_text(encoding="utf-8")
