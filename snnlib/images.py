@@ -156,3 +156,46 @@ class ImageSet:
             np.arange(len(self)), test_size=size, random_state=seed, stratify=self.labels
         )
         return self.take(rest), self.take(part)
+
+    def join(self, other):
+        """Put another set behind this one.
+
+        Parameters
+        ----------
+        other : ImageSet
+            Images of the same shape, whose labels name the same classes.
+
+        Returns
+        -------
+        ImageSet
+            First the images of this set, then those of the other; the source is this set's.
+
+        Raises
+        ------
+        ValueError
+            If the images are of different shapes or the classes of different names.
+        """
+        if self.images.shape[1:] != other.images.shape[1:]:
+            raise ValueError(
+                "joined images must have one shape (c, h, w), got "
+                f"{self.images.shape[1:]} and {other.images.shape[1:]}"
+            )
+        if self.class_names != other.class_names:
+            raise ValueError(
+                f"joined sets must name the same classes, got {self.class_names} "
+                f"and {other.class_names}"
+            )
+        images = np.concatenate([self.images, other.images])
+        return replace(self, images=images, labels=np.concatenate([self.labels, other.labels]))
+
+    def class_means(self):
+        """Average the images of each class, pixel by pixel.
+
+        Returns
+        -------
+        ImageSet
+            One image for each class that has any, in the order of the classes.
+        """
+        labels = np.unique(self.labels)
+        means = [self.images[self.labels == k].mean(axis=0) for k in labels]
+        return replace(self, images=np.stack(means), labels=labels)

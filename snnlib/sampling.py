@@ -1,10 +1,11 @@
-"""Drawing pairs as index arrays, and a dataset that gathers a whole batch of them at once.
+"""Drawing pairs and triplets as index arrays, and datasets that gather a whole batch at once.
 
 Nothing here copies an image before it is needed: a pair is two positions in the set it was drawn
-from. This room knows nothing of losses.
+from, a triplet is three. This room knows nothing of losses.
 """
 
 import warnings
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch.utils.data import Dataset
 
 from snnlib.images import check_labels
 
-__all__ = ["PairDataset", "draw_pairs"]
+__all__ = ["PairDataset", "TripletDataset", "draw_pairs", "draw_triplets", "triplet_pairs"]
 
 
 class _Classes:
@@ -40,10 +41,38 @@ class _Classes:
         place += np.where(place >= self.start[classes], self.size[classes], 0)
         return self.order[place]
 
+    def balanced(self, n, rng):
+        """`n` images, each class and within it each image about equally often, in random order."""
+        counts = np.bincount(_draw_evenly(len(self.names), n, rng), minlength=len(self.names))
+        ranks = [_draw_evenly(size, count, rng) for size, count in zip(self.size, counts)]
+        return rng.permutation(self.order[np.repeat(self.start, counts) + np.concatenate(ranks)])
+
+    def balanced_negatives(self, anchors, rng):
+        """An image of another class: each other class equally likely, then each of its images."""
+        k = len(self.names)
+        others = (self.of[anchors] + rng.integers(1, k, len(anchors))) % k
+        return self.order[self.start[others] + rng.integers(0, self.size[others])]
+
+    def check_positives(self):
+        """Refuse a class of one image: it has no partner to draw."""
+        if (self.size < 2).any():
+            lonely = self.names[self.size < 2].tolist()
+            raise ValueError(
+                "a positive pair needs at least two images of a class, got one image of class "
+                f"{lonely}"
+            )
+
+    def check_negatives(self):
+        """Refuse a single class: it has no other to draw from."""
+        if len(self.names) < 2:
+            raise ValueError(
+                f"a negative pair needs two classes, got only class {self.names.tolist()}"
+            )
+
 
 def _draw_evenly(size, n, rng):
     """`n` of the positions 0 … size − 1, none used twice before all were used once."""
-    rounds = -(-n // size)
+    rounds = max(-(-n // size), 1)
     return np.concatenate([rng.permutation(size) for _ in range(rounds)])[:n]
 
 
@@ -88,15 +117,10 @@ def draw_pairs(labels, n, positive_share=0.5, *, seed):
         raise ValueError(f"positive_share must lie in [0, 1], got {positive_share}")
     classes = _Classes(labels)
     n_positive = round(n * positive_share)
-    if n_positive < n and len(classes.names) < 2:
-        raise ValueError(
-            f"a negative pair needs two classes, got only class {classes.names.tolist()}"
-        )
-    if n_positive and (classes.size < 2).any():
-        lonely = classes.names[classes.size < 2].tolist()
-        raise ValueError(
-            f"a positive pair needs at least two images of a class, got one image of class {lonely}"
-        )
+    if n_positive < n:
+        classes.check_negatives()
+    if n_positive:
+        classes.check_positives()
 
     rng = np.random.default_rng(seed)
     pairs = np.empty((n, 2), dtype=np.int64)
@@ -108,10 +132,114 @@ def draw_pairs(labels, n, positive_share=0.5, *, seed):
     return pairs, same
 
 
-class PairDataset(Dataset):
-    """Pairs of images, drawn anew or only reshuffled for every epoch, gathered a batch at a time.
+def draw_triplets(labels, n, *, seed):
+    """Draw triplets: an anchor, another image of its class (positive), one of another (negative).
 
-    The pairs lie in random order, so a loader reads them from first to last without shuffling.
+    Balanced over the classes, however many images each has: every class gives about as many
+    anchors, and each other class is equally likely to give the negative. Within a class every image
+    is an anchor about equally often. Time and memory are those of the index arrays.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (m,), int
+        Class of each image.
+    n : int
+        Number of triplets.
+    seed : int or sequence of int
+        Seed of the draw.
+
+    Returns
+    -------
+    ndarray, shape (n, 3), int64
+        Positions of anchor, positive and negative; the positive is never the anchor itself.
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers.
+    ValueError
+        If `n` is not positive, the labels are empty or not in one dimension, there is a single
+        class, or a class of one image.
+    """
+    labels = check_labels(labels)
+    if n < 1:
+        raise ValueError(f"n must be at least 1 triplet, got {n}")
+    classes = _Classes(labels)
+    classes.check_negatives()
+    classes.check_positives()
+
+    rng = np.random.default_rng(seed)
+    anchors = classes.balanced(n, rng)
+    positives = classes.positives(anchors, rng)
+    return np.stack([anchors, positives, classes.balanced_negatives(anchors, rng)], axis=1)
+
+
+def triplet_pairs(triplets):
+    """Take triplets apart into pairs: first all (anchor, positive), then all (anchor, negative).
+
+    Parameters
+    ----------
+    triplets : ndarray, shape (n, 3), int
+        Positions of anchor, positive and negative.
+
+    Returns
+    -------
+    pairs : ndarray, shape (2n, 2), int
+        Positions of the two images of each pair.
+    same : ndarray, shape (2n,), bool
+        True for the first half.
+    """
+    pairs = np.concatenate([triplets[:, [0, 1]], triplets[:, [0, 2]]])
+    return pairs, np.repeat([True, False], len(triplets))
+
+
+class _Epochs(Dataset):
+    """Positions drawn for every epoch, and the images that they name, gathered a batch at a time.
+
+    What is drawn lies in random order, so a loader reads it from first to last without shuffling.
+    """
+
+    def __init__(self, images, n, seed, fresh):
+        self.images = _as_tensor(images)
+        self.n, self.seed, self.fresh = n, seed, fresh
+        self.epoch = None
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch):
+        """Draw anew or reshuffle for an epoch; the same epoch always gets the same batches.
+
+        Parameters
+        ----------
+        epoch : int
+            Epoch about to begin, counted from 0.
+        """
+        if epoch == self.epoch:
+            return
+        self.epoch = epoch
+        drawn_in = epoch if self.fresh else 0
+        self.drawn = self._draw(seed=(self.seed, drawn_in))
+        if epoch != drawn_in:
+            order = np.random.default_rng((self.seed, epoch)).permutation(self.n)
+            self.drawn = tuple(column[order] for column in self.drawn)
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, index):
+        """One example: images (k, c, h, w), and its targets, if it has any."""
+        images, *targets = self.__getitems__([index])
+        return images[:, 0], *(target[0] for target in targets)
+
+    def __getitems__(self, indices):
+        """A whole batch: images (k, b, c, h, w), and its targets (b,), if it has any."""
+        positions, *targets = (column[indices] for column in self.drawn)
+        images = self.images.index_select(0, torch.from_numpy(positions.T.ravel()))
+        images = images.view(positions.shape[1], len(indices), *images.shape[1:])
+        return images, *(torch.from_numpy(target) for target in targets)
+
+
+class PairDataset(_Epochs):
+    """Pairs of images, drawn anew or only reshuffled for every epoch, gathered a batch at a time.
 
     Parameters
     ----------
@@ -126,13 +254,6 @@ class PairDataset(Dataset):
     fresh : bool, default True
         Draw new pairs for every epoch; if False, the pairs of the first epoch in a new order.
 
-    Attributes
-    ----------
-    pairs : ndarray, shape (n, 2), int64
-        Positions of the two images of each pair in this epoch.
-    same : ndarray, shape (n,), bool
-        Whether they are of the same class.
-
     Raises
     ------
     TypeError, ValueError
@@ -140,45 +261,85 @@ class PairDataset(Dataset):
     """
 
     def __init__(self, image_set, n, positive_share=0.5, *, seed, fresh=True):
-        self.images = _as_tensor(image_set.images)
-        self.labels = image_set.labels
-        self.n, self.positive_share, self.seed, self.fresh = n, positive_share, seed, fresh
-        self.epoch = None
-        self.set_epoch(0)
+        self._draw = partial(draw_pairs, image_set.labels, n, positive_share)
+        super().__init__(image_set.images, n, seed, fresh)
 
-    def set_epoch(self, epoch):
-        """Draw or reshuffle the pairs for an epoch; the same epoch always gets the same pairs.
+    @property
+    def pairs(self):
+        """Positions of the two images of each pair in this epoch: ndarray (n, 2), int64."""
+        return self.drawn[0]
 
-        Parameters
-        ----------
-        epoch : int
-            Epoch about to begin, counted from 0.
-        """
-        if epoch == self.epoch:
-            return
-        self.epoch = epoch
-        drawn_in = epoch if self.fresh else 0
-        self.pairs, self.same = draw_pairs(
-            self.labels, self.n, self.positive_share, seed=(self.seed, drawn_in)
+    @property
+    def same(self):
+        """Whether they are of the same class: ndarray (n,), bool."""
+        return self.drawn[1]
+
+
+class TripletDataset(_Epochs):
+    """Triplets of images, drawn anew or only reshuffled for every epoch, a batch at a time.
+
+    Parameters
+    ----------
+    image_set : ImageSet
+        Where the triplets are drawn from. Its images are copied only if `anchors` are given.
+    n : int
+        Number of triplets an epoch.
+    seed : int
+        Seed of all epochs.
+    fresh : bool, default True
+        Draw new triplets for every epoch; if False, those of the first epoch in a new order.
+    anchors : ImageSet, optional
+        One image a class, which then is the anchor of all triplets of its class; else every image
+        of the class serves in turn.
+
+    Attributes
+    ----------
+    images : Tensor, shape (m, c, h, w), float32
+        What the positions count: the images of the set, and after them the anchors, if given.
+
+    Raises
+    ------
+    TypeError
+        As `draw_triplets`.
+    ValueError
+        As `draw_triplets`; or if a class has no anchor or several, or anchors are of another size.
+    """
+
+    def __init__(self, image_set, n, *, seed, fresh=True, anchors=None):
+        images = image_set.images
+        self.labels, self.anchor_of = image_set.labels, None
+        if anchors is not None:
+            self.anchor_of = _one_anchor_a_class(image_set, anchors)
+            images = np.concatenate([images, anchors.images])
+        super().__init__(images, n, seed, fresh)
+
+    def _draw(self, seed):
+        triplets = draw_triplets(self.labels, self.n, seed=seed)
+        if self.anchor_of is not None:
+            triplets[:, 0] = len(self.labels) + self.anchor_of[self.labels[triplets[:, 0]]]
+        return (triplets,)
+
+    @property
+    def triplets(self):
+        """Positions of anchor, positive and negative in this epoch: ndarray (n, 3), int64."""
+        return self.drawn[0]
+
+
+def _one_anchor_a_class(image_set, anchors):
+    """Position of each class's anchor among the anchors, by class; −1 for what is not there."""
+    if anchors.images.shape[1:] != image_set.images.shape[1:]:
+        raise ValueError(
+            f"anchors must have the shape of the images {image_set.images.shape[1:]}, got "
+            f"{anchors.images.shape[1:]}"
         )
-        if epoch != drawn_in:
-            order = np.random.default_rng((self.seed, epoch)).permutation(self.n)
-            self.pairs, self.same = self.pairs[order], self.same[order]
-
-    def __len__(self):
-        return self.n
-
-    def __getitem__(self, index):
-        """One pair: images (2, c, h, w) and whether they are of the same class."""
-        images, same = self.__getitems__([index])
-        return images[:, 0], same[0]
-
-    def __getitems__(self, indices):
-        """A whole batch: images (2, b, c, h, w), first and second of each pair, and same (b,)."""
-        positions = torch.from_numpy(self.pairs[indices].T.ravel())
-        images = self.images.index_select(0, positions)
-        same = torch.from_numpy(self.same[indices])
-        return images.view(2, len(indices), *images.shape[1:]), same
+    counts = np.bincount(anchors.labels, minlength=len(image_set.class_names))
+    wrong = [k for k in np.unique(image_set.labels) if counts[k] != 1]
+    if wrong:
+        names = {image_set.class_names[k]: int(counts[k]) for k in wrong}
+        raise ValueError(f"every class needs one anchor, got {names}")
+    position = np.full(len(counts), -1)
+    position[anchors.labels] = np.arange(len(anchors))
+    return position
 
 
 def _as_tensor(images):

@@ -84,3 +84,27 @@ def test_split_shares_no_image_and_keeps_the_classes(blobs):
     assert sorted(together) == list(range(120))
     again = marked.split(30, seed=1)[1]
     assert np.array_equal(part.images, again.images)
+
+
+def test_join_keeps_order():
+    joined = make().join(make(IMAGES + 1, LABELS[::-1].copy()))
+    assert joined.labels.tolist() == [0, 1, 0, 1, 1, 0, 1, 0]
+    assert joined.images[:, 0, 0, 0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert joined.source == "made up"
+
+
+def test_sets_that_do_not_go_together():
+    with pytest.raises(ValueError, match=r"one shape .*\(1, 2, 3\) and \(1, 2, 2\)"):
+        make().join(make(IMAGES[..., :2]))
+    others = ImageSet(IMAGES, LABELS, ("a", "c"), "made up")
+    with pytest.raises(ValueError, match=r"same classes, got \('a', 'b'\) and \('a', 'c'\)"):
+        make().join(others)
+
+
+def test_class_means(blobs):
+    means = blobs.class_means()
+    assert means.labels.tolist() == [0, 1, 2]
+    for k in range(3):
+        expected = np.mean([x for x, y in zip(blobs.images, blobs.labels) if y == k], axis=0)
+        np.testing.assert_allclose(means.images[k], expected, atol=1e-6)
+    assert blobs.take(np.flatnonzero(blobs.labels != 1)).class_means().labels.tolist() == [0, 2]

@@ -9,7 +9,13 @@ from scipy import stats
 from torch.utils.data import DataLoader
 
 from snnlib.images import ImageSet
-from snnlib.sampling import PairDataset, draw_pairs
+from snnlib.sampling import (
+    PairDataset,
+    TripletDataset,
+    draw_pairs,
+    draw_triplets,
+    triplet_pairs,
+)
 
 
 @given(
@@ -136,3 +142,141 @@ def test_fixed_pairs_are_only_reordered(blobs):
     data.set_epoch(3)
     assert not np.array_equal(data.pairs, first)
     assert sorted(zip(*data.pairs.T, data.same)) == sorted(zip(*first.T, first_same))
+
+
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=2, max_size=40).map(
+        lambda classes: np.array(classes + classes + [7, 7])  # two classes, two images each
+    ),
+    n=st.integers(1, 200),
+    seed=st.integers(0, 10),
+)
+def test_laws_of_triplets(labels, n, seed):
+    triplets = draw_triplets(labels, n, seed=seed)
+    assert triplets.shape == (n, 3)
+    assert triplets.dtype == np.int64
+    anchor, positive, negative = triplets.T
+    assert np.array_equal(labels[anchor], labels[positive])
+    assert (anchor != positive).all()
+    assert (labels[anchor] != labels[negative]).all()
+    of_classes = np.unique(labels[anchor], return_counts=True)[1]
+    assert of_classes.max() - of_classes.min() <= 1
+    assert len(of_classes) == min(n, len(np.unique(labels)))
+    for k in np.unique(labels):
+        uses = np.bincount(anchor, minlength=len(labels))[labels == k]
+        assert uses.max() - uses.min() <= 1
+
+
+def test_same_seed_same_triplets():
+    labels = np.arange(60) % 3
+    first, second, other = (draw_triplets(labels, 50, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def test_triplets_are_balanced_where_classes_are_not():
+    """Each partner that is allowed is equally likely within its class, by chi-squared tests."""
+    labels = np.repeat([0, 1, 2], [3, 5, 20])
+    anchor, positive, negative = draw_triplets(labels, 90_000, seed=0).T
+    assert np.bincount(labels[anchor]).tolist() == [30_000] * 3
+    for k in range(3):
+        classes = np.bincount(labels[negative[labels[anchor] == k]], minlength=3)
+        assert classes[k] == 0
+        assert stats.chisquare(np.delete(classes, k)).pvalue > 1e-4
+        images = np.bincount(negative)[labels == k]
+        assert stats.chisquare(images).pvalue > 1e-4
+    for image in range(len(labels)):
+        allowed = (labels == labels[image]) & (np.arange(len(labels)) != image)
+        partners = np.bincount(positive[anchor == image], minlength=len(labels))
+        assert stats.chisquare(partners[allowed]).pvalue > 1e-4
+
+
+def test_triplets_lie_in_random_order():
+    labels = np.arange(1000) % 10
+    triplets = draw_triplets(labels, 5000, seed=0)
+    runs = np.abs(np.diff(labels[triplets[:, 0]])) == 0
+    assert 0.05 < runs.mean() < 0.15
+
+
+def test_no_image_stands_on_both_sides(blobs):
+    """Images are split first, triplets drawn after; drawn first, they share their images."""
+    numbered = ImageSet(
+        np.arange(120, dtype=np.float32).reshape(-1, 1, 1, 1), blobs.labels, "abc", "numbered"
+    )
+
+    def seen(image_set, triplets):
+        return set(image_set.images[triplets].ravel())
+
+    rest, part = numbered.split(30, seed=0)
+    train = seen(rest, draw_triplets(rest.labels, 2000, seed=0))
+    validation = seen(part, draw_triplets(part.labels, 500, seed=1))
+    assert len(train) == 90
+    assert len(validation) == 30
+    assert not train & validation
+    triplets = draw_triplets(numbered.labels, 2500, seed=0)
+    assert seen(numbered, triplets[:2000]) & seen(numbered, triplets[2000:])
+
+
+@pytest.mark.parametrize(
+    ("labels", "n", "message"),
+    [
+        ([0, 0, 0], 4, r"two classes, got only class \[0\]"),
+        ([0, 0, 1, 2], 4, r"one image of class \[1, 2\]"),
+        ([0, 0, 1, 1], 0, "at least 1 triplet, got 0"),
+        ([[0, 1]], 4, r"shape \(1, 2\)"),
+    ],
+)
+def test_bad_input_of_triplets(labels, n, message):
+    with pytest.raises(ValueError, match=message):
+        draw_triplets(np.array(labels, dtype=int), n, seed=0)
+
+
+def test_triplets_taken_apart():
+    pairs, same = triplet_pairs(np.array([[1, 2, 3], [4, 5, 6]]))
+    assert pairs.tolist() == [[1, 2], [4, 5], [1, 3], [4, 6]]
+    assert same.tolist() == [True, True, False, False]
+
+
+def test_a_batch_holds_the_images_of_its_triplets(blobs):
+    data = TripletDataset(blobs, 50, seed=3)
+    (images,) = data.__getitems__([4, 7, 49])
+    assert images.shape == (3, 3, 1, 4, 4)
+    for k in range(3):
+        assert np.array_equal(images[k], blobs.images[data.triplets[[4, 7, 49], k]])
+    (one,) = data[7]
+    assert torch.equal(one, images[:, 1])
+    assert np.shares_memory(data.images.numpy(), blobs.images)
+    assert len(data) == 50
+
+
+def test_triplets_of_the_next_epoch(blobs):
+    fresh, fixed = (TripletDataset(blobs, 50, seed=0, fresh=fresh) for fresh in (True, False))
+    first = fixed.triplets
+    assert np.array_equal(fresh.triplets, first)
+    fresh.set_epoch(1)
+    fixed.set_epoch(1)
+    assert sorted(fresh.triplets.tolist()) != sorted(first.tolist())
+    assert fixed.triplets.tolist() != first.tolist()
+    assert sorted(fixed.triplets.tolist()) == sorted(first.tolist())
+
+
+def test_one_anchor_a_class(blobs):
+    backwards = blobs.class_means().take(np.array([2, 0, 1]))
+    data = TripletDataset(blobs, 60, seed=0, anchors=backwards)
+    (images,) = data.__getitems__(np.arange(60))
+    labels = blobs.labels[data.triplets[:, 1]]
+    means = blobs.class_means().images
+    assert np.array_equal(images[0], means[labels])
+    assert (labels != blobs.labels[data.triplets[:, 2]]).all()
+    assert data.triplets[:, 1:].max() < len(blobs)
+
+
+def test_bad_anchors(blobs):
+    means = blobs.class_means()
+    with pytest.raises(ValueError, match=r"every class needs one anchor, got \{'mid': 0\}"):
+        TripletDataset(blobs, 10, seed=0, anchors=means.take(np.array([0, 2])))
+    with pytest.raises(ValueError, match=r"every class needs one anchor, got \{'low': 2\}"):
+        TripletDataset(blobs, 10, seed=0, anchors=means.take(np.array([0, 0, 1, 2])))
+    small = ImageSet(means.images[..., :2], means.labels, means.class_names, "small")
+    with pytest.raises(ValueError, match=r"shape of the images \(1, 4, 4\), got \(1, 4, 2\)"):
+        TripletDataset(blobs, 10, seed=0, anchors=small)
