@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -129,6 +130,33 @@ class AnchorClassifier(ClassifierMixin, BaseEstimator):
         """
         nearest = self.distances(Z).argmin(axis=1)
         return self.classes_[nearest]
+
+    def score(self, Z, y):
+        """Share of embeddings whose nearest anchor bears their label.
+
+        Parameters
+        ----------
+        Z : array_like, shape (n, d)
+            Embeddings.
+        y : array_like, shape (n,)
+            Their labels, each of which must have an anchor.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If a label has no anchor, or shapes do not match.
+        """
+        check_is_fitted(self)
+        missing = np.setdiff1d(y, self.classes_)
+        if len(missing):
+            raise ValueError(
+                f"labels {missing.tolist()} have no anchor, only {self.classes_.tolist()} have one"
+            )
+        return float(accuracy_score(y, self.predict(Z)))
 
     def reject(self, Z, threshold):
         """Tell which embeddings lie farther than a threshold from every anchor.

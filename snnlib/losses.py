@@ -2,15 +2,13 @@
 
 import torch
 
-__all__ = ["contrastive", "euclidean"]
+__all__ = ["contrastive", "cosine", "cosine_triplet", "euclidean"]
 
 
-def _check_same_shape(first, second):
-    if first.ndim != 2 or first.shape != second.shape:
-        raise ValueError(
-            "embeddings must be two tensors of one shape (n, d), got "
-            f"{tuple(first.shape)} and {tuple(second.shape)}"
-        )
+def _check_same_shape(*embeddings):
+    if embeddings[0].ndim != 2 or len({z.shape for z in embeddings}) > 1:
+        shapes = " and ".join(str(tuple(z.shape)) for z in embeddings)
+        raise ValueError(f"embeddings must be tensors of one shape (n, d), got {shapes}")
 
 
 def check_margin(margin):
@@ -86,3 +84,64 @@ def contrastive(first, second, same, margin=1.0):
         )
     distances = euclidean(first, second)
     return 0.5 * torch.where(same, distances, (margin - distances).clamp(min=0)).square().mean()
+
+
+def cosine(first, second):
+    """Cosine distance of matching rows: one minus the cosine of their angle.
+
+    Parameters
+    ----------
+    first, second : Tensor, shape (n, d), floating point
+        Embeddings. A row of zeros has no direction: its distance to anything is 1.
+
+    Returns
+    -------
+    Tensor, shape (n,)
+        From 0 (same direction) over 1 (right angle) to 2 (opposite).
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not (n, d).
+    """
+    _check_same_shape(first, second)
+    return 1 - (_directions(first) * _directions(second)).sum(dim=1)
+
+
+def _directions(embeddings):
+    # Divided by 1, a row of zeros stays what it is, and its gradient stays finite.
+    norms = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
+    return embeddings / norms.masked_fill(norms == 0, 1)
+
+
+def cosine_triplet(anchor, positive, negative, margin=0.4):
+    """Triplet loss on cosine distances, averaged over the batch.
+
+    For one triplet with distances d(a, p) and d(a, n)::
+
+        max(d(a, p) − d(a, n) + m, 0)
+
+    Schroff, Kalenichenko and Philbin (2015), equation 1, where d is the squared Euclidean distance
+    of unit vectors: twice the cosine distance, so their margin is twice as wide as this one.
+
+    Parameters
+    ----------
+    anchor, positive, negative : Tensor, shape (n, d), floating point
+        Embeddings of the three images of each triplet.
+    margin : float, default 0.4
+        How much farther m the negative should be than the positive; in units of the cosine
+        distance.
+
+    Returns
+    -------
+    Tensor, scalar
+        Mean loss.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or are not (n, d), or the margin is not positive and finite.
+    """
+    _check_same_shape(anchor, positive, negative)
+    check_margin(margin)
+    return (cosine(anchor, positive) - cosine(anchor, negative) + margin).clamp(min=0).mean()

@@ -61,9 +61,10 @@ def fit(
     """Train an encoder in place.
 
     All images of a batch pass through the encoder together, whether they are pairs or triplets.
-    Trouble is told by a `RuntimeWarning`: embeddings that collapse to a point, or a loss or weight
-    that is no longer finite. If that is the training loss or a weight, training ends and the
-    encoder keeps the weights of the last epoch that was sound.
+    Trouble is told by a `RuntimeWarning`: embeddings that collapse to a point, an epoch in which
+    nothing costs anything, or a loss or weight that is no longer finite. If that is the training
+    loss or a weight, training ends and the encoder keeps the weights of the last epoch that was
+    sound.
 
     Parameters
     ----------
@@ -152,6 +153,7 @@ class _Run:
         self.history = History()
         self.kept = None  # weights of the best epoch, once there is validation
         self.collapsed = False
+        self.idle = False
         self.settings = {
             "epochs": epochs,
             "batch_size": batch_size,
@@ -185,6 +187,8 @@ class _Run:
             return False
         if not self.collapsed:
             self.collapsed = _warn_of_collapse(embeddings.detach().flatten(0, 1), epoch)
+        if not self.idle:
+            self.idle = _warn_of_idleness(losses, epoch)
         self.history.seconds.append(time.perf_counter() - start)
         self.history.loss.append(_mean(losses, self.data, self.settings["batch_size"]))
         self.history.learning_rate.append(rate)
@@ -310,6 +314,17 @@ def _warn_of_collapse(points, epoch):
             "so no distance tells classes apart"
         )
     return bool(collapsed)
+
+
+def _warn_of_idleness(losses, epoch):
+    """Warn, and say so, if no batch cost anything."""
+    idle = not losses.any()
+    if idle:
+        _warn(
+            f"nothing was learned in epoch {epoch + 1}: every loss was 0, since no pair or triplet "
+            "is active"
+        )
+    return bool(idle)
 
 
 def _read_checkpoint(path):

@@ -115,3 +115,21 @@ def test_nothing_works_before_fit():
     ):
         with pytest.raises(NotFittedError):
             use()
+
+
+def test_score_is_the_share_of_right_names():
+    classifier = AnchorClassifier().fit(Z, Y)
+    assert classifier.score(Z, Y) == np.mean(classifier.predict(Z) == Y)
+
+
+def test_labels_without_an_anchor_are_not_scored():
+    classifier = AnchorClassifier().fit(Z[:40], Y[:40])
+    with pytest.raises(
+        ValueError, match=r"labels \['tilted'\] have no anchor, only \['bent', 'good'"
+    ):
+        classifier.score(Z, Y)
+
+
+def test_anchors_are_not_made_of_nan():
+    with pytest.raises(ValueError, match="NaN"):
+        AnchorClassifier().fit(np.where(Z > 2, np.nan, Z), Y)

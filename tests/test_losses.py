@@ -5,11 +5,12 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from pytorch_metric_learning.distances import LpDistance
-from pytorch_metric_learning.losses import ContrastiveLoss
-from pytorch_metric_learning.reducers import DoNothingReducer
+from pytorch_metric_learning.distances import CosineSimilarity, LpDistance
+from pytorch_metric_learning.losses import ContrastiveLoss, TripletMarginLoss
+from pytorch_metric_learning.reducers import DoNothingReducer, MeanReducer
+from torch.nn import functional
 
-from snnlib.losses import contrastive, euclidean
+from snnlib.losses import contrastive, cosine, cosine_triplet, euclidean
 
 TOLERANCE = {torch.float64: {"rel": 1e-10, "abs": 1e-10}, torch.float32: {"rel": 1e-5, "abs": 1e-6}}
 
@@ -133,3 +134,89 @@ def test_bad_shapes(first, second, same, message):
 def test_labels_that_could_mean_either_are_refused():
     with pytest.raises(TypeError, match=r"boolean .* got torch\.int64"):
         contrastive(Z, Z, SAME.long())
+
+
+@st.composite
+def triplets(draw):
+    """Embeddings of triplets, some positives identical to their anchors, with a margin."""
+    n, d = draw(st.integers(1, 12)), draw(st.integers(2, 8))
+    dtype = draw(st.sampled_from([torch.float32, torch.float64]))
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    scale = draw(st.sampled_from([1e-3, 0.3, 1.0, 30.0]))
+    three = [torch.tensor(scale * rng.standard_normal((n, d)), dtype=dtype) for _ in "apn"]
+    identical = torch.tensor(rng.random(n) < 0.3)
+    three[1] = torch.where(identical[:, None], three[0], three[1])
+    return three, draw(st.sampled_from([0.1, 0.4, 1.5]))
+
+
+def naive_triplet(three, margin):
+    """The formula, one triplet and one coordinate at a time."""
+    total = 0.0
+    for a, p, n in zip(*(z.tolist() for z in three)):
+        length = {id(z): math.sqrt(sum(x * x for x in z)) for z in (a, p, n)}
+        near, far = (
+            1 - sum(x * y for x, y in zip(a, z)) / (length[id(a)] * length[id(z)]) for z in (p, n)
+        )
+        total += max(near - far + margin, 0.0)
+    return total / len(three[0])
+
+
+@given(triplets())
+def test_triplet_loss_equal_to_a_naive_loop_and_to_two_libraries(batch):
+    three, margin = batch
+    tolerance = {torch.float64: {"abs": 1e-10}, torch.float32: {"abs": 1e-5}}[three[0].dtype]
+    ours = cosine_triplet(*three, margin).item()
+    assert ours == pytest.approx(naive_triplet(three, margin), **tolerance)
+    theirs = functional.triplet_margin_with_distance_loss(
+        *three,
+        distance_function=lambda x, y: 1 - functional.cosine_similarity(x, y),
+        margin=margin,
+    )
+    assert ours == pytest.approx(theirs.item(), **tolerance)
+    n = len(three[0])
+    index = torch.arange(n)
+    theirs = TripletMarginLoss(margin, distance=CosineSimilarity(), reducer=MeanReducer())(
+        torch.cat(three), indices_tuple=(index, index + n, index + 2 * n)
+    )
+    assert ours == pytest.approx(theirs.item(), **tolerance)
+
+
+@given(triplets(), st.floats(0.01, 100))
+def test_triplet_loss_knows_directions_only(batch, factor):
+    three, margin = batch
+    stretched = [factor * z for z in three]
+    expected = cosine_triplet(*three, margin).item()
+    assert cosine_triplet(*stretched, margin).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_cosine_distances_of_known_angles():
+    first = torch.tensor([[2.0, 0.0]]).expand(4, 2)
+    second = torch.tensor([[5.0, 0.0], [1.0, 1.0], [0.0, 3.0], [-1.0, 0.0]])
+    expected = torch.tensor([0, 1 - math.sqrt(0.5), 1, 2])
+    assert torch.allclose(cosine(first, second), expected, atol=1e-6)
+
+
+def test_an_embedding_of_zeros_has_no_direction_and_a_modest_gradient():
+    zero = torch.zeros(1, 3, requires_grad=True)
+    other = torch.tensor([[3.0, 4.0, 0.0]])
+    assert cosine(zero, other).item() == 1
+    cosine_triplet(zero, other, -other).backward()
+    assert zero.grad.norm() <= 2
+
+
+def test_all_triplets_in_one_point_cost_the_margin():
+    z = torch.ones(5, 3)
+    assert cosine_triplet(z, z, z, 0.4).item() == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("margin", [0, -0.4, float("nan")])
+def test_bad_triplet_margins(margin):
+    with pytest.raises(ValueError, match=f"margin must be positive and finite, got {margin}"):
+        cosine_triplet(Z, Z, Z, margin)
+
+
+def test_unequal_widths():
+    with pytest.raises(ValueError, match=r"\(3, 2\) and \(3, 2\) and \(3, 4\)"):
+        cosine_triplet(Z, Z, torch.zeros(3, 4))
+    with pytest.raises(ValueError, match=r"\(3, 2\) and \(3, 4\)"):
+        cosine(Z, torch.zeros(3, 4))

@@ -7,8 +7,8 @@ from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from snnlib.encoders import mlp
-from snnlib.losses import contrastive
-from snnlib.sampling import PairDataset
+from snnlib.losses import contrastive, cosine_triplet
+from snnlib.sampling import PairDataset, TripletDataset, draw_triplets
 from snnlib.training import History, fit
 
 SGD = partial(torch.optim.SGD, lr=0.05)
@@ -266,9 +266,36 @@ def test_collapse_is_told(blobs):
     with torch.no_grad():
         encoder[-1].weight.zero_()
     with pytest.warns(RuntimeWarning, match="collapsed in epoch 1") as told:
-        train(encoder, blobs, lambda first, second, same: 0 * first.sum(), epochs=3)
+        train(encoder, blobs, lambda first, second, same: 1 + 0 * first.sum(), epochs=3)
     assert len(told) == 1
     assert told[0].filename == __file__
+
+
+def test_an_epoch_that_teaches_nothing_is_told(blobs):
+    with pytest.warns(RuntimeWarning, match="nothing was learned in epoch 1") as told:
+        train(mlp(16, 8, 4, seed=0), blobs, lambda first, *_: 0 * first.sum(), epochs=3)
+    assert len(told) == 1
+    assert told[0].filename == __file__
+
+
+def test_triplets_equal_to_a_plain_loop(blobs):
+    encoder, plain = mlp(16, 8, 4, seed=0), mlp(16, 8, 4, seed=0)
+    data = TripletDataset(blobs, 50, seed=0)
+    settings = {"epochs": 2, "batch_size": 16, "optimizer": SGD, "progress": False}
+    history = fit(encoder, data, cosine_triplet, **settings)
+    optimizer = SGD(plain.parameters())
+    for epoch in range(2):
+        triplets = draw_triplets(blobs.labels, 50, seed=(0, epoch))
+        losses = []
+        for batch in np.split(triplets, [16, 32, 48]):
+            three = (plain(torch.tensor(blobs.images[batch[:, k]])) for k in range(3))
+            losses.append(cosine_triplet(*three))
+            optimizer.zero_grad()
+            losses[-1].backward()
+            optimizer.step()
+    assert torch.allclose(weights(encoder), weights(plain), atol=1e-6)
+    mean = sum(n * loss.item() for n, loss in zip([16, 16, 16, 2], losses)) / 50
+    assert history.loss[-1] == pytest.approx(mean, rel=1e-5)
 
 
 def test_a_validation_loss_that_is_not_finite_is_told_and_never_the_best(blobs):
