@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent / "results"
 PACKAGES = ("torch", "numpy", "scikit-learn")
 
 
-def begin(name, data):
+def begin(name, data, *more_packages):
     """Open ``results/<name>.json``, or start it.
 
     Parameters
@@ -23,6 +23,8 @@ def begin(name, data):
         Name of the benchmark.
     data : str
         Where its images came from.
+    *more_packages : str
+        Packages to name with their versions, beside those that all benchmarks use.
 
     Returns
     -------
@@ -36,7 +38,7 @@ def begin(name, data):
     origin = {
         "data": data,
         "versions": {"python": platform.python_version()}
-        | {package: version(package).split("+")[0] for package in PACKAGES},
+        | {package: version(package).split("+")[0] for package in (*PACKAGES, *more_packages)},
         "machine": {"cores": os.cpu_count(), "architecture": platform.machine()},
     }
     return Record(FOLDER / f"{name}.json", origin)

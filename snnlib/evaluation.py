@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.metrics.cluster import contingency_matrix
+from sklearn.metrics.pairwise import paired_cosine_distances
 
 from snnlib.images import check_labels
 
@@ -18,6 +19,7 @@ __all__ = [
     "ClusterAccuracy",
     "Estimate",
     "Verification",
+    "angular_distance",
     "choose_threshold",
     "cluster_accuracy",
     "share",
@@ -163,6 +165,31 @@ class Verification:
     threshold: float
     false_positive_rate: np.ndarray
     true_positive_rate: np.ndarray
+
+
+def angular_distance(first, second):
+    """Angle of matching rows as a share of a half turn.
+
+    One minus the angular similarity 1 − arccos(cosine)/π.
+
+    Parameters
+    ----------
+    first, second : ndarray, shape (n, d), floating point
+        Embeddings. A row of zeros is at a right angle to everything.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        From 0 (same direction) over 0.5 (right angle) to 1 (opposite).
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or a value is not finite.
+    """
+    # Rounding can carry a cosine past 1, where its angle would be NaN.
+    cosines = np.clip(1 - paired_cosine_distances(first, second), -1, 1)
+    return np.arccos(cosines) / np.pi
 
 
 def choose_threshold(distances, same):

@@ -52,6 +52,8 @@ except ModuleNotFoundError as error:
 
 __all__ = ["CosineTripletLoss", "Watch", "embed", "mlp", "triplet_batches", "triplet_model"]
 
+TENSOR_ALIGNMENT = 64  # bytes; TensorFlow takes over no memory that begins elsewhere
+
 
 def mlp(*widths, seed):
     """Multilayer perceptron with ReLU between its layers and none at its end.
@@ -178,8 +180,8 @@ class CosineTripletLoss(keras.losses.Loss):
 def triplet_batches(data, batch_size):
     """Feed triplets to Keras, gathered by index a batch at a time.
 
-    No triplet is held as images for longer than its batch. Every pass is the next epoch of `data`,
-    beginning with the first.
+    TensorFlow holds one copy of the images, however many triplets there are, and a triplet only for
+    as long as its batch. Every pass is the next epoch of `data`, beginning with the first.
 
     Parameters
     ----------
@@ -202,21 +204,34 @@ def triplet_batches(data, batch_size):
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    images = np.asarray(data.images)
-    images = images.reshape(len(images), -1)
-    passes = itertools.count()
+    images, passes = _as_tensor(np.asarray(data.images)), itertools.count()
 
-    def gather():
+    def positions_of_an_epoch():
         data.set_epoch(next(passes))
-        for start in range(0, len(data.triplets), batch_size):
-            positions = data.triplets[start : start + batch_size]
-            yield tuple(images[positions.T]), np.zeros(len(positions), np.float32)
+        yield data.triplets
 
-    of_images = tf.TensorSpec((None, images.shape[1]), tf.float32)
-    of_labels = tf.TensorSpec((None,), tf.float32)
-    batches = tf.data.Dataset.from_generator(gather, output_signature=((of_images,) * 3, of_labels))
+    def gather(positions):
+        three = tf.unstack(tf.gather(images, tf.transpose(positions)))
+        return tuple(three), tf.zeros(tf.shape(positions)[:1])
+
+    # Python hands over the positions of a whole epoch at once; asked for every batch, its lock
+    # would hold up the training.
+    epochs = tf.data.Dataset.from_generator(
+        positions_of_an_epoch, output_signature=tf.TensorSpec((None, 3), tf.int64)
+    )
     steps = -(-len(data.triplets) // batch_size)
+    batches = epochs.unbatch().batch(batch_size).map(gather)
     return batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
+
+
+def _as_tensor(images):
+    """Images as a tensor (m, v) in one copy; `tf.constant` would hold two."""
+    flat = images.reshape(len(images), -1)
+    memory = np.empty(flat.nbytes + TENSOR_ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % TENSOR_ALIGNMENT
+    aligned = memory[start : start + flat.nbytes].view(flat.dtype).reshape(flat.shape)
+    aligned[:] = flat
+    return tf.experimental.dlpack.from_dlpack(aligned.__dlpack__())
 
 
 class Watch(keras.callbacks.Callback):

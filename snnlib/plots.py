@@ -16,6 +16,7 @@ __all__ = [
     "distances",
     "pairs",
     "scatter",
+    "triplets",
     "use_style",
 ]
 
@@ -92,6 +93,45 @@ def pairs(first, second, same, ax=None, columns=8):
         ax.text(x + width / 2, y + 2 * height + 8, word, ha="center", va="center", color=colour)
     rows = -(-len(same) // columns)
     ax.set(xlim=(-2, min(columns, len(same)) * step_x), ylim=(rows * step_y, -2))
+    ax.set_aspect("equal")
+    ax.axis("off")
+    return ax
+
+
+def triplets(anchors, positives, negatives, ax=None):
+    """Draw triplets of images in columns: anchor, positive and negative, framed by their role.
+
+    Parameters
+    ----------
+    anchors, positives, negatives : ndarray, shape (n, 1, h, w)
+        The three images of each triplet, grey.
+    ax : Axes, optional
+        Where to draw; the current one if None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If the numbers of images differ.
+    """
+    if not len(anchors) == len(positives) == len(negatives):
+        raise ValueError(
+            f"got {len(anchors)} anchors, {len(positives)} positives and {len(negatives)} negatives"
+        )
+    ax = ax or plt.gca()
+    n, _, height, width = anchors.shape
+    step_x, step_y = width + 4, height + 4
+    roles = [("anchor", anchors, "black"), ("positive", positives, SAME)]
+    for row, (role, images, colour) in enumerate([*roles, ("negative", negatives, DIFFERENT)]):
+        for column, image in enumerate(images[:, 0]):
+            x, y = column * step_x, row * step_y
+            ax.imshow(image, extent=(x, x + width, y + height, y))
+            ax.add_patch(plt.Rectangle((x, y), width, height, fill=False, ec=colour, lw=2.5))
+        ax.text(-4, row * step_y + height / 2, role, ha="right", va="center", color=colour)
+    ax.set(xlim=(-2, n * step_x), ylim=(3 * step_y, -2))
     ax.set_aspect("equal")
     ax.axis("off")
     return ax

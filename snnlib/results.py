@@ -12,6 +12,8 @@ from snnlib.profile import profile
 
 __all__ = ["Results", "prediction_interval", "read_results"]
 
+FRAMEWORKS = ("torch", "tensorflow")
+
 
 @dataclass(frozen=True)
 class Results:
@@ -40,10 +42,12 @@ class Results:
         """
         seeds = len(self.runs["seed"].unique())
         commit = self.origin["commit"][:7]
+        versions = self.origin["versions"]
+        frameworks = [f"{name} {versions[name]}" for name in FRAMEWORKS if name in versions]
         return (
             f"{seeds} seed{'s' if seeds > 1 else ''}, {self.origin['data']}, "
             f"{self.origin['machine']['cores']} cores, "
-            f"torch {self.origin['versions']['torch']}, {self.origin['date']}, commit {commit}"
+            f"{', '.join(frameworks)}, {self.origin['date']}, commit {commit}"
         )
 
     def of(self, case, figure):

@@ -10,6 +10,7 @@ from snnlib.evaluation import (
     ClusterAccuracy,
     Estimate,
     Verification,
+    angular_distance,
     choose_threshold,
     cluster_accuracy,
     share,
@@ -139,3 +140,28 @@ def test_bad_pairs(distances, same, message):
     for judge in (choose_threshold, lambda d, s: verify(d, s, 1.0)):
         with pytest.raises(ValueError, match=message):
             judge(np.array(distances), np.array(same))
+
+
+def test_angles_known_and_of_a_loop():
+    first = np.array([[2.0, 0.0]] * 5)
+    second = np.array([[7.0, 0.0], [1.0, 1.0], [0.0, 3.0], [-1.0, 1.0], [-2.0, 0.0]])
+    assert angular_distance(first, second) == pytest.approx([0, 0.25, 0.5, 0.75, 1], abs=1e-7)
+    first, second = RNG.normal(size=(2, 50, 6))
+    expected = []
+    for a, b in zip(first, second):  # half the angle, by the chord of the unit vectors
+        chord = np.linalg.norm(a / np.linalg.norm(a) - b / np.linalg.norm(b))
+        expected.append(2 * np.arcsin(chord / 2) / np.pi)
+    assert angular_distance(first, second) == pytest.approx(expected)
+
+
+def test_identical_rows_are_at_no_angle_whatever_the_rounding():
+    Z = RNG.normal(size=(1000, 7)).astype(np.float32)
+    assert np.isfinite(angular_distance(Z, 3 * Z)).all()
+    assert angular_distance(Z, 3 * Z).max() < 1e-3
+
+
+def test_angles_of_bad_embeddings():
+    with pytest.raises(ValueError, match="NaN"):
+        angular_distance(np.full((2, 3), np.nan), np.ones((2, 3)))
+    with pytest.raises(ValueError, match="shape"):
+        angular_distance(np.ones((2, 3)), np.ones((2, 4)))

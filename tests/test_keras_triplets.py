@@ -144,9 +144,7 @@ def test_same_seeds_same_training(blobs):
     assert not same_weights(first, compiled())
 
 
-@pytest.mark.filterwarnings(
-    "ignore:__array__ implementation:DeprecationWarning"
-)
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_saved_and_loaded_it_is_the_same(blobs, tmp_path):
     model = compiled()
     data = sampling.TripletDataset(blobs, 50, seed=0)

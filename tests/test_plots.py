@@ -29,6 +29,19 @@ def test_pairs_of_different_number(ax):
         plots.pairs(images, images[:4], np.ones(5, bool), ax)
 
 
+def test_triplets(ax):
+    three = np.random.default_rng(0).random((3, 5, 1, 4, 3))
+    assert plots.triplets(*three, ax) is ax
+    assert len(ax.images) == 15
+    np.testing.assert_array_equal(ax.images[5].get_array(), three[1, 0, 0])
+    frames = [to_rgb(patch.get_edgecolor()) for patch in ax.patches]
+    colours = ["black", plots.SAME, plots.DIFFERENT]
+    assert frames == [to_rgb(colour) for colour in colours for _ in range(5)]
+    assert [text.get_text() for text in ax.texts] == ["anchor", "positive", "negative"]
+    with pytest.raises(ValueError, match="got 5 anchors, 5 positives and 4 negatives"):
+        plots.triplets(three[0], three[1], three[2, :4], ax)
+
+
 def test_curves(ax):
     assert plots.curves({"training": [3, 2, 1], "validation": [3, 2.5, 2]}, ax) is ax
     assert [line.get_xdata().tolist() for line in ax.lines] == [[1, 2, 3]] * 2

@@ -1,0 +1,205 @@
+"""Making triplets and training an epoch on them: the source post's loops against index arrays.
+
+    python benchmarks/triplets.py
+
+The post builds its 30 000 triplets by appending to arrays in a loop, then flattens them in a second
+loop of the same kind. Both grow with the square of the number, so they are measured at small sizes,
+a power law is fitted, and the time at 30 000 is extrapolated from it. Each variant's memory is
+measured in a process of its own. The Keras epochs take turns in one process. Needs Linux, whose
+kernel can reset the peak of a process's memory.
+"""
+
+import json
+import multiprocessing
+import time
+from pathlib import Path
+
+import numpy as np
+from recording import begin, show
+
+from snnlib.data import load
+from snnlib.sampling import TripletDataset, draw_triplets
+
+N, BATCH, RATE, MARGIN, SEED = 30_000, 32, 3e-5, 0.4, 0
+LOOP_SIZES = {"appending": (1500, 2250, 3500, 5000), "flattening": (800, 1200, 1800, 2700)}
+EPOCH_TURNS = 5
+
+
+def append_triplets(images, labels, n, seed):
+    """The source's first loop: draw a triplet at a time, append its images to three arrays."""
+    rng = np.random.default_rng(seed)
+    members = [np.flatnonzero(labels == k) for k in range(10)]
+    others = [np.flatnonzero(labels != k) for k in range(10)]
+    three = [np.empty((0, 28, 28), np.uint8) for _ in range(3)]
+    for i in range(n):
+        k = i % 10
+        chosen = rng.choice(members[k]), rng.choice(members[k]), rng.choice(others[k])
+        three = [np.append(a, images[j][None], axis=0) for a, j in zip(three, chosen)]
+    return three
+
+
+def flatten_triplets(three, n):
+    """The source's second loop: append every image as a row of 784 double-precision numbers."""
+    flat = [np.empty((0, 784)) for _ in range(3)]
+    for i in range(n):
+        flat = [np.append(f, a[i].reshape(1, 784) / 255, axis=0) for f, a in zip(flat, three)]
+    return flat
+
+
+def index_triplets(image_set, n, seed):
+    """Index arrays, and the images of the first batch."""
+    data = TripletDataset(image_set, n, seed=seed)
+    return data.__getitems__(range(BATCH))
+
+
+def seconds_of(function, *arguments):
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def power_law(sizes, seconds):
+    """Exponent and factor of seconds = factor · size ** exponent, by least squares of logs."""
+    exponent, logarithm = np.polyfit(np.log(sizes), np.log(seconds), 1)
+    return float(exponent), float(np.exp(logarithm))
+
+
+def loops(images, image_set):
+    """Seconds of both loops at their sizes, the laws fitted to them, and what they say of N."""
+    three = append_triplets(images, image_set.labels, max(LOOP_SIZES["flattening"]), SEED)
+    calls = {
+        "appending": lambda n: append_triplets(images, image_set.labels, n, SEED),
+        "flattening": lambda n: flatten_triplets(three, n),
+    }
+    for name, sizes in LOOP_SIZES.items():
+        seconds = [seconds_of(calls[name], n) for n in sizes]
+        exponent, factor = power_law(sizes, seconds)
+        yield (
+            name,
+            {
+                "sizes": list(sizes),
+                "seconds": seconds,
+                "exponent": exponent,
+                "seconds_extrapolated": factor * N**exponent,
+            },
+        )
+
+
+def memory(field):
+    """A line of the kernel's account of this process, in MiB."""
+    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[field].split()[0]) / 1024
+
+
+def child(variant, pipe):
+    """Peak of memory above what the loaded images take, while triplets are made."""
+    train = load("fashion_mnist", "train")
+    images = np.rint(255 * train.images[:, 0]).astype(np.uint8)
+    index_triplets(train, BATCH, SEED)  # PyTorch's own start-up
+    three = [images[k] for k in draw_triplets(train.labels, N, seed=SEED).T]
+    Path("/proc/self/clear_refs").write_text("5")  # peak memory counts from here
+    before = memory("VmRSS")
+    if variant == "index arrays":
+        index_triplets(train, N, SEED)
+    else:  # the loop's last append holds the arrays and their copies; no need to run it for hours
+        flat = [np.append(a[:-1].reshape(-1, 784) / 255, a[-1:].reshape(1, 784), 0) for a in three]
+        del flat
+    pipe.send({"rise": memory("VmHWM") - before, "images": train.images.nbytes / 2**20})
+
+
+def memory_rise(variant):
+    context = multiprocessing.get_context("spawn")
+    pipe, end = context.Pipe()
+    process = context.Process(target=child, args=(variant, end))
+    process.start()
+    figures = pipe.recv()
+    process.join()
+    return figures
+
+
+def source_model():
+    """The post's model: three calls of the encoder, their outputs side by side, no labels read."""
+    from snnlib.keras_triplets import keras, mlp, ops
+
+    encoder = mlp(784, 512, 256, 128, seed=SEED)
+    inputs = [keras.Input((784,)) for _ in range(3)]
+    model = keras.Model(inputs, ops.concatenate([encoder(x) for x in inputs]))
+
+    def loss(_, outputs):
+        a, p, n = (ops.normalize(z, axis=-1) for z in ops.split(outputs, 3, axis=-1))
+        return ops.maximum(ops.sum(a * n, axis=-1) - ops.sum(a * p, axis=-1) + MARGIN, 0.0)
+
+    model.compile(keras.optimizers.Adam(RATE), loss)
+    return model
+
+
+def our_model():
+    from snnlib.keras_triplets import CosineTripletLoss, keras, mlp, triplet_model
+
+    model = triplet_model(mlp(784, 512, 256, 128, seed=SEED))
+    model.compile(keras.optimizers.Adam(RATE), CosineTripletLoss(MARGIN), steps_per_execution=16)
+    return model
+
+
+def epochs(image_set):
+    """Seconds of Keras epochs in turns, after one that is not counted."""
+    from snnlib.keras_triplets import triplet_batches
+
+    triplets = draw_triplets(image_set.labels, N, seed=SEED)
+    flat = image_set.images.reshape(len(image_set), -1)
+    arrays, dummies = [flat[column] for column in triplets.T], np.zeros(N, np.float32)
+    batches = triplet_batches(TripletDataset(image_set, N, seed=SEED, fresh=False), BATCH)
+    source, ours = source_model(), our_model()
+    calls = {
+        "source procedure": lambda: source.fit(arrays, dummies, batch_size=BATCH, verbose=0),
+        "snnlib": lambda: ours.fit(batches, shuffle=False, verbose=0),
+    }
+    seconds = {name: [] for name in calls}
+    for turn in range(EPOCH_TURNS + 1):
+        for name, call in calls.items():
+            spent = seconds_of(call)
+            if turn:
+                seconds[name].append(spent)
+    return seconds
+
+
+def main():
+    train = load("fashion_mnist", "train")
+    images = np.rint(255 * train.images[:, 0]).astype(np.uint8)
+    record = begin("triplets", train.source, "tensorflow", "keras")
+    index_triplets(train, N, SEED)
+    ours = float(np.median([seconds_of(index_triplets, train, N, SEED) for _ in range(7)]))
+    laws = dict(loops(images, train))
+    source = sum(law["seconds_extrapolated"] for law in laws.values())
+    turns = epochs(train)
+    rises = {name: memory_rise(name) for name in ("source procedure", "index arrays")}
+    for case, make_s, rise in (
+        ("source procedure", source, rises["source procedure"]["rise"]),
+        ("snnlib", ours, rises["index arrays"]["rise"]),
+    ):
+        record.add(
+            {"case": case, "seed": SEED, "triplets": N, "batch": BATCH},
+            {
+                "make_s": make_s,
+                "memory_rise_mib": rise,
+                "epoch_s": float(np.median(turns[case])),
+                "epoch_s_min": min(turns[case]),
+                "epoch_s_max": max(turns[case]),
+            },
+        )
+    ratios = np.array(turns["source procedure"]) / np.array(turns["snnlib"])
+    figures = {
+        "make_ratio": source / ours,
+        "epoch_ratio": float(np.median(ratios)),
+        "epoch_ratio_min": float(ratios.min()),
+        "images_mib": rises["index arrays"]["images"],
+        **laws,
+    }
+    record.note(figures)
+    show(record)
+    print("The source's seconds to make triplets are extrapolated from the fitted curves.")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
