@@ -206,21 +206,23 @@ def triplet_batches(data, batch_size):
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     images, passes = _as_tensor(np.asarray(data.images)), itertools.count()
 
-    def positions_of_an_epoch():
+    def next_epoch():
         data.set_epoch(next(passes))
-        yield data.triplets
+        return data.triplets
 
+    @tf.autograph.experimental.do_not_convert
+    def positions(_):
+        return tf.ensure_shape(tf.numpy_function(next_epoch, [], tf.int64), (None, 3))
+
+    @tf.autograph.experimental.do_not_convert
     def gather(positions):
         three = tf.unstack(tf.gather(images, tf.transpose(positions)))
         return tuple(three), tf.zeros(tf.shape(positions)[:1])
 
-    # Python hands over the positions of a whole epoch at once; asked for every batch, its lock
+    # Python hands over the positions of a whole epoch at once: asked for every batch, its lock
     # would hold up the training.
-    epochs = tf.data.Dataset.from_generator(
-        positions_of_an_epoch, output_signature=tf.TensorSpec((None, 3), tf.int64)
-    )
     steps = -(-len(data.triplets) // batch_size)
-    batches = epochs.unbatch().batch(batch_size).map(gather)
+    batches = tf.data.Dataset.range(1).map(positions).unbatch().batch(batch_size).map(gather)
     return batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
 
 
