@@ -53,12 +53,12 @@ CASES = {
     "source recipe": {"framework": "Keras"},
     "better recipe": BETTER,
     "source recipe, joined": {"joined": True},
-    "better recipe, joined": BETTER | {"joined": True},
     "source recipe, mean image": {"anchor": "mean image"},
+    "better recipe, joined": BETTER | {"joined": True},
     "better recipe, mean image": BETTER | {"anchor": "mean image"},
     "faster optimizer": FASTER,
-    "source recipe, one image": {"anchor": "one image"},
     "more triplets": MORE,
+    "source recipe, one image": {"anchor": "one image"},
 }
 TOPS = [0, 2, 4, 6]  # T-shirt/top, pullover, coat, shirt
 
