@@ -22,7 +22,7 @@ from snnlib.sampling import TripletDataset, draw_triplets
 
 N, BATCH, RATE, MARGIN, SEED = 30_000, 32, 3e-5, 0.4, 0
 LOOP_SIZES = {"appending": (1500, 2250, 3500, 5000), "flattening": (800, 1200, 1800, 2700)}
-EPOCH_TURNS = 5
+EPOCH_TURNS = 3
 
 
 def append_triplets(images, labels, n, seed):

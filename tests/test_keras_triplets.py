@@ -257,6 +257,10 @@ def test_bad_images(blobs):
         embed(encoder, blobs.images)
     with pytest.raises(ValueError, match="at least one image"):
         embed(encoder, blobs.images[:0])
+    model = triplet_model(encoder)
+    model.compile("adam", CosineTripletLoss(0.4))
+    with pytest.raises(ValueError, match=r"expected shape=\(None, 9\), found shape=\(None, 16\)"):
+        train(model, sampling.TripletDataset(blobs, 10, seed=0))
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         triplet_batches(sampling.TripletDataset(blobs, 10, seed=0), 0)
 

@@ -86,6 +86,16 @@ def test_every_exercise_has_a_folded_solution(chapters):
         assert [link["href"].lstrip("#") for link in solved] == exercises
 
 
+def test_tabs_hold_cells_that_ran(chapters):
+    tabs = chapters["chapters/02_fashion_triplets.html"].select(".sd-tab-set")
+    assert [[label.get_text() for label in tab.find_all("label")] for tab in tabs] == [
+        ["Keras", "PyTorch"]
+    ]
+    for content, call in zip(tabs[0].select(".sd-tab-content"), ["model.fit(", "fit("]):
+        assert call in content.select_one(".cell_input").get_text()
+        assert "epochs" in content.select_one(".cell_output").get_text()
+
+
 def test_every_chapter_opens_on_colab(chapters):
     owner, repository = CONFIG["repository"]["url"].split("/")[-2:]
     start = f"https://colab.research.google.com/github/{owner}/{repository}/blob/main/"
