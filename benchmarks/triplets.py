@@ -5,8 +5,9 @@
 The post builds its 30 000 triplets by appending to arrays in a loop, then flattens them in a second
 loop of the same kind. Both would take too long at full size, so they are measured at small ones; a
 curve a·n + b·n² is fitted (a call's fixed cost and the copy of all that went before), and the time
-at 30 000 is extrapolated from it. Each variant's memory is measured in a process of its own. The Keras epochs take turns in one process. Needs Linux, whose
-kernel can reset the peak of a process's memory.
+at 30 000 is extrapolated from it. Each variant's memory is measured in a process of its own. The
+Keras epochs take turns in one process. Needs Linux, whose kernel can reset the peak of a process's
+memory.
 """
 
 import json

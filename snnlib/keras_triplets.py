@@ -223,7 +223,16 @@ def triplet_batches(data, batch_size):
     # would hold up the training.
     steps = -(-len(data.triplets) // batch_size)
     batches = tf.data.Dataset.range(1).map(positions).unbatch().batch(batch_size).map(gather)
-    return batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
+    batches = batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
+    return batches.with_options(_without_rewriting())
+
+
+def _without_rewriting():
+    """TensorFlow would copy all images once more while it looks for a faster pipeline."""
+    options = tf.data.Options()
+    options.experimental_optimization.apply_default_optimizations = False
+    options.autotune.enabled = False
+    return options
 
 
 def _as_tensor(images):
