@@ -88,7 +88,7 @@ def test_every_exercise_has_a_folded_solution(chapters):
 
 def test_tabs_hold_cells_that_ran(chapters):
     tabs = chapters["chapters/02_fashion_triplets.html"].select(".sd-tab-set")
-    assert [[label.get_text() for label in tab.find_all("label")] for tab in tabs] == [
+    assert [[label.get_text(strip=True) for label in tab.find_all("label")] for tab in tabs] == [
         ["Keras", "PyTorch"]
     ]
     for content, call in zip(tabs[0].select(".sd-tab-content"), ["model.fit(", "fit("]):
