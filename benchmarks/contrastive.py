@@ -13,10 +13,10 @@ import json
 import multiprocessing
 import time
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
+from measuring import forget_peak, memory, seconds_of
 from PIL import Image
 from recording import begin, show
 from torch import nn
@@ -124,12 +124,6 @@ def snnlib_procedure(train, epochs, wait):
 VARIANTS = {"source procedure": source_procedure, "snnlib": snnlib_procedure}
 
 
-def memory(field):
-    """A line of the kernel's account of this process, in MiB."""
-    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines[field].split()[0]) / 1024
-
-
 def child(variant, epochs, pipe):
     """Train one variant, asking the parent for leave before each stage."""
     train, test = load("mnist", "train"), load("mnist", "test")
@@ -138,7 +132,7 @@ def child(variant, epochs, pipe):
         pipe.send(stage)
         pipe.recv()
         if stage == "start":
-            Path("/proc/self/clear_refs").write_text("5")  # peak memory counts from here
+            forget_peak()
             before.append(memory("VmRSS"))
 
     before = []
@@ -172,12 +166,6 @@ def race(epochs):
             else:
                 seconds[variant].append(time.perf_counter() - start)
     return seconds, figures
-
-
-def seconds_of(function, *arguments, **settings):
-    start = time.perf_counter()
-    result = function(*arguments, **settings)
-    return time.perf_counter() - start, result
 
 
 def main():

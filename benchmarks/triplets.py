@@ -12,10 +12,9 @@ memory.
 
 import json
 import multiprocessing
-import time
-from pathlib import Path
 
 import numpy as np
+from measuring import forget_peak, memory, seconds_of
 from recording import begin, show
 from scipy.optimize import nnls
 
@@ -54,12 +53,6 @@ def index_triplets(image_set, n, seed):
     return data.__getitems__(range(BATCH))
 
 
-def seconds_of(function, *arguments):
-    start = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - start
-
-
 def fitted(sizes, seconds):
     """Exponent of a power law through the points, and seconds at N by the curve a·n + b·n²."""
     exponent, _ = np.polyfit(np.log(sizes), np.log(seconds), 1)
@@ -82,15 +75,9 @@ def loops(images, image_set):
         "flattening": lambda n: flatten_triplets(three, n),
     }
     return {
-        name: fitted(sizes, [seconds_of(calls[name], n) for n in sizes])
+        name: fitted(sizes, [seconds_of(calls[name], n)[0] for n in sizes])
         for name, sizes in LOOP_SIZES.items()
     }
-
-
-def memory(field):
-    """A line of the kernel's account of this process, in MiB."""
-    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines[field].split()[0]) / 1024
 
 
 def flatten_at_once(three):
@@ -109,7 +96,7 @@ def child(variant, pipe):
         from snnlib.keras_triplets import tf, triplet_batches
 
         next(iter(tf.data.Dataset.range(1).prefetch(2)))  # TensorFlow's own start-up
-    Path("/proc/self/clear_refs").write_text("5")  # peak memory counts from here
+    forget_peak()
     before = memory("VmRSS")
     if variant == "source procedure":
         held = flatten_at_once(three)
@@ -171,7 +158,7 @@ def epochs(image_set):
     seconds = {name: [] for name in calls}
     for turn in range(EPOCH_TURNS + 1):
         for name, call in calls.items():
-            spent = seconds_of(call)
+            spent, _ = seconds_of(call)
             if turn:
                 seconds[name].append(spent)
     return seconds
@@ -182,7 +169,7 @@ def main():
     images = np.rint(255 * train.images[:, 0]).astype(np.uint8)
     record = begin("triplets", train.source, "tensorflow", "keras")
     index_triplets(train, N, SEED)
-    ours = float(np.median([seconds_of(index_triplets, train, N, SEED) for _ in range(7)]))
+    ours = float(np.median([seconds_of(index_triplets, train, N, SEED)[0] for _ in range(7)]))
     laws = loops(images, train)
     source = sum(law["seconds_extrapolated"] for law in laws.values())
     turns = epochs(train)
