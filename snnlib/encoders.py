@@ -5,8 +5,9 @@ from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.nn import functional
 
-__all__ = ["device", "mlp"]
+__all__ = ["UnitLength", "cnn", "device", "mlp"]
 
 
 @cache
@@ -54,3 +55,81 @@ def mlp(*widths, seed):
         for inputs, outputs in pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+def cnn(shape, widths, embedding, *, coarse=False, seed):
+    """Small convolutional network that two processor cores can train.
+
+    For each width a 3 × 3 convolution, batch normalisation (Ioffe and Szegedy, 2015), ReLU, and a
+    2 × 2 maximum that halves height and width, rounding up: rounding down would drop the last row
+    or column of an odd number, and a defect there with it. Then one linear layer.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Channels, height and width of an image.
+    widths : sequence of int
+        Channels after each convolution, at least one.
+    embedding : int
+        Values of an embedding.
+    coarse : bool, default False
+        Whether the first stage is a 5 × 5 convolution that halves the image by its stride of 2.
+        Cheaper, since most of the work lies in large images; enough where details are coarse.
+    seed : int
+        Seed of the initial weights. The global random state is left as it was.
+
+    Returns
+    -------
+    torch.nn.Sequential
+        Maps (n, c, h, w) to (n, embedding). Weights lie in memory channels last, which halves the
+        time of a step on a processor.
+
+    Raises
+    ------
+    ValueError
+        If a number is not positive, or there is no width.
+    """
+    if not len(widths) or min(*shape, *widths, embedding) < 1:
+        raise ValueError(
+            f"shape, widths and embedding must be positive, got {shape}, {widths}, {embedding}"
+        )
+    channels, *size = shape
+    height, width = (-(-length // 2 ** len(widths)) for length in size)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers = []
+        for stage, (inputs, outputs) in enumerate(pairwise([channels, *widths])):
+            layers += _coarse(inputs, outputs) if coarse and not stage else _fine(inputs, outputs)
+        layers += [nn.Flatten(), nn.Linear(widths[-1] * height * width, embedding)]
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+
+# The normalisation that follows a convolution has a bias of its own.
+
+
+def _fine(inputs, outputs):
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
+
+
+def _coarse(inputs, outputs):
+    convolution = nn.Conv2d(inputs, outputs, 5, stride=2, padding=2, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+class UnitLength(nn.Module):
+    """Last layer that scales each embedding to length one, so that only its direction counts."""
+
+    def forward(self, embeddings):
+        """Scale each row.
+
+        Parameters
+        ----------
+        embeddings : Tensor, shape (n, d), floating point
+
+        Returns
+        -------
+        Tensor, shape (n, d)
+            A row of zeros stays one.
+        """
+        return functional.normalize(embeddings)

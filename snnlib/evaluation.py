@@ -1,15 +1,16 @@
-"""How good embeddings are: clusters and pairs, each figure with its 95 % interval.
+"""How good embeddings are: clusters, pairs and retrieval, each figure with its 95 % interval.
 
 This room knows nothing of plots.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import stats
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import pairwise_distances_chunked, roc_auc_score, roc_curve
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.metrics.pairwise import paired_cosine_distances
 
@@ -18,10 +19,12 @@ from snnlib.images import check_labels
 __all__ = [
     "ClusterAccuracy",
     "Estimate",
+    "Retrieval",
     "Verification",
     "angular_distance",
     "choose_threshold",
     "cluster_accuracy",
+    "retrieve",
     "share",
     "verify",
 ]
@@ -277,6 +280,90 @@ def _auc(distances, same, seed):
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return Estimate(float(area(*kinds)), float(interval.low), float(interval.high))
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """How well an image finds others of its class, each image of a set asking all others.
+
+    Attributes
+    ----------
+    recall_at_1 : Estimate
+        Share of images whose nearest other image is of their class.
+    map_at_r : Estimate
+        Mean average precision at R, where R is the number of other images of the asking class;
+        interval by bootstrap over the asking images.
+    """
+
+    recall_at_1: Estimate
+    map_at_r: Estimate
+
+
+def retrieve(Z, labels, *, seed=0):
+    """Let each image look up its nearest others, by Euclidean distance.
+
+    With R other images of its class, an image looks at its R nearest others. Average precision at R
+    is 1/R · Σ over their ranks i of P(i) if the i-th is of the class, else 0, where P(i) is the
+    share of the class among the first i. Musgrave, Belongie and Lim (2020), equations 3 and 4.
+
+    Parameters
+    ----------
+    Z : ndarray, shape (n, d)
+        Embeddings.
+    labels : ndarray, shape (n,), int
+        Their classes.
+    seed : int, default 0
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    Retrieval
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers.
+    ValueError
+        If embeddings are not finite, shapes do not match, or a class has one image only.
+    """
+    labels = check_labels(labels)
+    if len(labels) != len(Z):
+        raise ValueError(f"got {len(Z)} embeddings and {len(labels)} labels")
+    names, of, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    if sizes.min() < 2:
+        lonely = names[sizes < 2].tolist()
+        raise ValueError(f"an image needs others of its class to find, class {lonely} has one only")
+    wanted = sizes[of] - 1
+    chunks = pairwise_distances_chunked(
+        Z, reduce_func=partial(_found, of=of, wanted=wanted), working_memory=64
+    )
+    first, precision = (np.concatenate(column) for column in zip(*chunks))
+    interval = stats.bootstrap(
+        (precision,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=1,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Retrieval(
+        recall_at_1=share(first.sum(), len(labels)),
+        map_at_r=Estimate(float(precision.mean()), float(interval.low), float(interval.high)),
+    )
+
+
+def _found(distances, start, *, of, wanted):
+    """Of some rows of the distance table: is the nearest right; average precision at R."""
+    rows = np.arange(len(distances))
+    distances[rows, start + rows] = np.inf  # an image does not find itself
+    asking, wanted = of[start + rows], wanted[start + rows]
+    most = wanted.max()
+    nearest = np.argpartition(distances, most - 1, axis=1)[:, :most]
+    order = np.take_along_axis(distances, nearest, axis=1).argsort(axis=1)
+    right = of[np.take_along_axis(nearest, order, axis=1)] == asking[:, None]
+    ranks = np.arange(1, most + 1)
+    counted = right & (ranks <= wanted[:, None])
+    return right[:, 0], (counted * right.cumsum(axis=1) / ranks).sum(axis=1) / wanted
 
 
 def _check_pairs(distances, same):

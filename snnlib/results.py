@@ -1,7 +1,7 @@
 """Benchmark tables as a page reads them: many seeds, with where and when they were measured."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 
 import numpy as np
@@ -49,6 +49,30 @@ class Results:
             f"{self.origin['machine']['cores']} cores, "
             f"{', '.join(frameworks)}, {self.origin['date']}, commit {commit}"
         )
+
+    def where(self, **settings):
+        """Keep the runs with certain settings, for a case that was run in several ways.
+
+        Parameters
+        ----------
+        **settings : object
+            Names and values as in `runs`, such as ``epochs=5``.
+
+        Returns
+        -------
+        Results
+
+        Raises
+        ------
+        KeyError
+            If no run has these settings.
+        """
+        kept = self.runs
+        for name, value in settings.items():
+            kept = kept[kept[name] == value]
+        if kept.empty:
+            raise KeyError(f"no run with {settings} in these results")
+        return replace(self, runs=kept)
 
     def of(self, case, figure):
         """Values of a figure over the seeds of a case.
@@ -121,7 +145,7 @@ class Results:
             in a thousand should.
         """
         measured_on = self.origin["data"].split(",")[0]
-        if source.split(",")[0] != measured_on:
+        if source.split(",")[0] not in measured_on.split(" and "):
             return f"not compared, since the table was measured on {measured_on}"
         if profile() != "full":
             return "not compared, since this page was built in the fast profile"

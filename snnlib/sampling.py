@@ -13,7 +13,15 @@ from torch.utils.data import Dataset
 
 from snnlib.images import check_labels
 
-__all__ = ["PairDataset", "TripletDataset", "draw_pairs", "draw_triplets", "triplet_pairs"]
+__all__ = [
+    "BatchDataset",
+    "PairDataset",
+    "TripletDataset",
+    "draw_batches",
+    "draw_pairs",
+    "draw_triplets",
+    "triplet_pairs",
+]
 
 
 class _Classes:
@@ -52,6 +60,26 @@ class _Classes:
         k = len(self.names)
         others = (self.of[anchors] + rng.integers(1, k, len(anchors))) % k
         return self.order[self.start[others] + rng.integers(0, self.size[others])]
+
+    def groups(self, k, n, size, rng):
+        """`n` groups of `size` different images of class `k`, dealt from shuffle after shuffle."""
+        a_shuffle = self.size[k] // size
+        ranks = rng.permuted(np.tile(np.arange(self.size[k]), (-(-n // a_shuffle), 1)), axis=1)
+        groups = ranks[:, : a_shuffle * size].reshape(-1, size)[:n]
+        return self.order[self.start[k] + groups]
+
+    def check_groups(self, classes, size):
+        """Refuse more classes than there are, or more images of a class than it has."""
+        if len(self.names) < classes:
+            raise ValueError(
+                f"a batch of {classes} classes needs as many, got only {self.names.tolist()}"
+            )
+        if (self.size < size).any():
+            few = self.size < size
+            counts = dict(zip(self.names[few].tolist(), self.size[few].tolist()))
+            raise ValueError(
+                f"a batch of {size} images a class needs as many of every class, got {counts}"
+            )
 
     def check_positives(self):
         """Refuse a class of one image: it has no partner to draw."""
@@ -193,6 +221,57 @@ def triplet_pairs(triplets):
     return pairs, np.repeat([True, False], len(triplets))
 
 
+def draw_batches(labels, n, classes, per_class, *, seed):
+    """Draw class-balanced batches: P classes a batch, K images of each.
+
+    The classes of a batch are drawn at random. Of a class, every image is used about equally often,
+    and none twice in a batch. Hermans, Beyer and Leibe (2017), section 2,
+    call them PK batches.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (m,), int
+        Class of each image.
+    n : int
+        Number of batches.
+    classes, per_class : int
+        Classes P a batch, at least 2, and images K of each, at least 2.
+    seed : int or sequence of int
+        Seed of the draw.
+
+    Returns
+    -------
+    ndarray, shape (n, classes · per_class), int64
+        Positions of the images of each batch, class by class.
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers.
+    ValueError
+        If a number is too small, the labels are empty or not in one dimension, there are fewer
+        classes than wanted, or a class has fewer images than wanted.
+    """
+    labels = check_labels(labels)
+    if n < 1:
+        raise ValueError(f"n must be at least 1 batch, got {n}")
+    if classes < 2 or per_class < 2:
+        raise ValueError(
+            "a batch needs at least 2 classes with 2 images each to hold pairs of both kinds, got "
+            f"{classes} classes with {per_class} images"
+        )
+    grouped = _Classes(labels)
+    grouped.check_groups(classes, per_class)
+
+    rng = np.random.default_rng(seed)
+    chosen = rng.random((n, len(grouped.names))).argsort(axis=1)[:, :classes]
+    batches = np.empty((n, classes, per_class), dtype=np.int64)
+    for k in range(len(grouped.names)):
+        where = np.nonzero(chosen == k)
+        batches[where] = grouped.groups(k, len(where[0]), per_class, rng)
+    return batches.reshape(n, -1)
+
+
 class _Epochs(Dataset):
     """Positions drawn for every epoch, and the images that they name, gathered a batch at a time.
 
@@ -323,6 +402,48 @@ class TripletDataset(_Epochs):
     def triplets(self):
         """Positions of anchor, positive and negative in this epoch: ndarray (n, 3), int64."""
         return self.drawn[0]
+
+
+class BatchDataset(_Epochs):
+    """Class-balanced batches, drawn anew for every epoch, for losses that mine a batch.
+
+    Parameters
+    ----------
+    image_set : ImageSet
+        Where the images are drawn from. They are not copied.
+    n : int
+        Number of batches an epoch.
+    classes, per_class : int
+        Classes P a batch and images K of each.
+    seed : int
+        Seed of all epochs.
+
+    Attributes
+    ----------
+    batch_size : int
+        P · K, the number of images a batch. Read in slices of this size, from the first on, each
+        slice is one batch: one view (k = 1), and as its target the labels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `draw_batches`.
+    """
+
+    def __init__(self, image_set, n, classes, per_class, *, seed):
+        self.labels = image_set.labels
+        self.batch_size = classes * per_class
+        self._batches = partial(draw_batches, image_set.labels, n, classes, per_class)
+        super().__init__(image_set.images, n * self.batch_size, seed, fresh=True)
+
+    def _draw(self, seed):
+        positions = self._batches(seed=seed).reshape(-1, 1)
+        return positions, self.labels[positions[:, 0]]
+
+    @property
+    def batches(self):
+        """Positions of the images of each batch of this epoch: ndarray (n, P · K), int64."""
+        return self.drawn[0].reshape(-1, self.batch_size)
 
 
 def _one_anchor_a_class(image_set, anchors):

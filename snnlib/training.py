@@ -49,8 +49,8 @@ def fit(
     loss,
     *,
     epochs,
-    batch_size,
     optimizer,
+    batch_size=None,
     schedule=None,
     validation=None,
     patience=None,
@@ -60,26 +60,30 @@ def fit(
 ):
     """Train an encoder in place.
 
-    All images of a batch pass through the encoder together, whether they are pairs or triplets.
-    Trouble is told by a `RuntimeWarning`: embeddings that collapse to a point, an epoch in which
-    nothing costs anything, or a loss or weight that is no longer finite. If that is the training
-    loss or a weight, training ends and the encoder keeps the weights of the last epoch that was
-    sound.
+    All images of a batch pass through the encoder together, be they pairs, triplets or a batch to
+    be mined. Trouble is told once by a `RuntimeWarning` that names the section of the book's
+    training clinic to read: embeddings that collapse to a point, an epoch in which nothing costs
+    anything, or a loss or weight that is no longer finite. If that is the training loss or a
+    weight, training ends and the encoder keeps the weights of the last epoch that was sound.
 
     Parameters
     ----------
     encoder : torch.nn.Module
         Maps (n, c, h, w) to (n, d). Moved to the device chosen by `snnlib.encoders.device`.
     data : torch.utils.data.Dataset
-        ``data.__getitems__`` returns images of shape (k, b, c, h, w), where ``k`` is 2 for pairs
-        and 3 for triplets, followed by the targets (b,) of the loss, if it has any. Its order is
-        kept; if it has a method ``set_epoch(epoch)``, that is called before each epoch.
+        ``data.__getitems__`` returns images of shape (k, b, c, h, w), where ``k`` is 2 for pairs,
+        3 for triplets and 1 for batches to be mined, followed by the targets (b,) of the loss, if
+        it has any. Its order is kept; if it has a method ``set_epoch(epoch)``, that is called
+        before each epoch.
     loss : callable
         Takes ``k`` tensors of embeddings (b, d) and the targets, and returns a scalar.
-    epochs, batch_size : int
-        Number of passes over `data`; images, pairs or triplets a step.
+    epochs : int
+        Number of passes over `data`.
     optimizer : callable
         Makes an optimizer from the parameters: ``partial(torch.optim.SGD, lr=0.05)``.
+    batch_size : int, optional
+        Pairs, triplets or images a step. To be left out if `data` comes in batches of its own and
+        says so by its attribute ``batch_size``.
     schedule : callable, optional
         Makes a learning-rate scheduler, stepped after every batch, from the optimizer and the
         total number of steps.
@@ -104,9 +108,11 @@ def fit(
     Raises
     ------
     ValueError
-        If a number is out of range, `patience` comes without `validation`, or the checkpoint
-        belongs to another encoder, to another training, or can't be read.
+        If a number is out of range, `batch_size` is missing or not that of the data, `patience`
+        comes without `validation`, or the checkpoint belongs to another encoder, to another
+        training, or can't be read.
     """
+    batch_size = _batch_size(data, batch_size)
     _check_settings(epochs, batch_size, data, validation, patience)
     encoder.to(device())
     run = _Run(encoder, data, batch_size, epochs, optimizer, schedule, seed)
@@ -127,6 +133,15 @@ def fit(
         encoder.load_state_dict(run.kept)
     encoder.eval()
     return history
+
+
+def _batch_size(data, wanted):
+    own = getattr(data, "batch_size", None)
+    if wanted is None and own is None:
+        raise ValueError("batch_size is needed, since the data has none of its own")
+    if wanted is not None and own is not None and wanted != own:
+        raise ValueError(f"batch_size must be that of the data, {own}, or left out, got {wanted}")
+    return own if wanted is None else wanted
 
 
 def _check_settings(epochs, batch_size, data, validation, patience):
@@ -152,8 +167,7 @@ class _Run:
         self.schedule = schedule(self.optimizer, epochs * self.steps) if schedule else None
         self.history = History()
         self.kept = None  # weights of the best epoch, once there is validation
-        self.collapsed = False
-        self.idle = False
+        self.told = set()  # sections of the clinic that this training was sent to
         self.settings = {
             "epochs": epochs,
             "batch_size": batch_size,
@@ -182,45 +196,51 @@ class _Run:
                 losses.append(value.detach())
                 bar.update()
         losses = torch.stack(losses)
-        if self._went_wrong(losses, epoch):
+        if wrong := _what_went_wrong(losses, self.encoder):
             self.encoder.load_state_dict(before)
+            self._tell(
+                "Not a number",
+                f"training ended in epoch {epoch + 1}: {wrong} of {len(losses)}; the encoder keeps "
+                "its weights from before this epoch",
+            )
             return False
-        if not self.collapsed:
-            self.collapsed = _warn_of_collapse(embeddings.detach().flatten(0, 1), epoch)
-        if not self.idle:
-            self.idle = _warn_of_idleness(losses, epoch)
+        if _collapsed(embeddings.detach().flatten(0, 1)):
+            self._tell(
+                "Collapse",
+                f"embeddings collapsed in epoch {epoch + 1}: all images lie in nearly one point, "
+                "so no distance tells classes apart",
+            )
+        if not losses.any():
+            self._tell(
+                "Nothing is active",
+                f"nothing was learned in epoch {epoch + 1}: every loss was 0, since no pair or "
+                "triplet is active",
+            )
         self.history.seconds.append(time.perf_counter() - start)
         self.history.loss.append(_mean(losses, self.data, self.settings["batch_size"]))
         self.history.learning_rate.append(rate)
         return True
 
-    def _went_wrong(self, losses, epoch):
-        bad = torch.nonzero(~losses.isfinite())
-        spoiled = [n for n, p in self.encoder.named_parameters() if not p.isfinite().all()]
-        if not len(bad) and not spoiled:
-            return False
-        where = (
-            f"the loss was {losses[bad[0, 0]].item()} in step {bad[0, 0].item() + 1}"
-            if len(bad)
-            else f"the weights of {spoiled[0]!r} were not finite at its end"
-        )
-        _warn(
-            f"training ended in epoch {epoch + 1}: {where} of {len(losses)}; "
-            "the encoder keeps its weights from before this epoch"
-        )
-        return True
+    def _tell(self, section, words):
+        """Warn, once a section, at the line that called `fit`."""
+        if section not in self.told:
+            self.told.add(section)
+            words = f"{words} (see “{section}” in the training clinic of the book)"
+            warnings.warn(words, RuntimeWarning, stacklevel=4)
 
-    @torch.no_grad()
     def validate(self, validation, loss):
         """Measure the validation loss and keep the weights if none was lower."""
         self.encoder.eval()
         size = self.settings["batch_size"]
-        batches = _batches(validation, size)
-        losses = torch.stack([_loss_of(self.encoder, batch, loss)[0] for batch in batches])
+        with torch.no_grad():
+            batches = _batches(validation, size)
+            losses = torch.stack([_loss_of(self.encoder, batch, loss)[0] for batch in batches])
         values, best = self.history.validation_loss, self.history.best_epoch
         values.append(_mean(losses, validation, size))
         if not math.isfinite(values[-1]):
-            _warn(f"the validation loss was {values[-1]} in epoch {len(values)}")
+            self._tell(
+                "Not a number", f"the validation loss was {values[-1]} in epoch {len(values)}"
+            )
         elif best is None or values[-1] < values[best]:
             self.history.best_epoch = len(values) - 1
             self.kept = _copy(self.encoder.state_dict())
@@ -301,30 +321,20 @@ def _epoch_seed(seed, epoch):
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
 
 
-def _warn(words):
-    warnings.warn(words, RuntimeWarning, stacklevel=5)  # shown at the line that called `fit`
+def _what_went_wrong(losses, encoder):
+    """What is not finite after an epoch: a loss, else a weight; nothing if all is well."""
+    bad = torch.nonzero(~losses.isfinite())
+    if len(bad):
+        return f"the loss was {losses[bad[0, 0]].item()} in step {bad[0, 0].item() + 1}"
+    for name, parameter in encoder.named_parameters():
+        if not parameter.isfinite().all():
+            return f"the weights of {name!r} were not finite after step {len(losses)}"
+    return ""
 
 
-def _warn_of_collapse(points, epoch):
-    """Warn, and say so, if the spread of all points is a thousandth of their norm or less."""
-    collapsed = len(points) > 1 and points.std(dim=0).norm() <= 1e-3 * points.norm(dim=1).mean()
-    if collapsed:
-        _warn(
-            f"embeddings collapsed in epoch {epoch + 1}: all images lie in nearly one point, "
-            "so no distance tells classes apart"
-        )
-    return bool(collapsed)
-
-
-def _warn_of_idleness(losses, epoch):
-    """Warn, and say so, if no batch cost anything."""
-    idle = not losses.any()
-    if idle:
-        _warn(
-            f"nothing was learned in epoch {epoch + 1}: every loss was 0, since no pair or triplet "
-            "is active"
-        )
-    return bool(idle)
+def _collapsed(points):
+    """Whether the spread of all points is a hundredth of their norm or less."""
+    return len(points) > 1 and points.std(dim=0).norm() <= 1e-2 * points.norm(dim=1).mean()
 
 
 def _read_checkpoint(path):

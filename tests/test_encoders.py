@@ -1,8 +1,10 @@
+import copy
+
 import pytest
 import torch
 
 from snnlib import encoders
-from snnlib.encoders import mlp
+from snnlib.encoders import UnitLength, cnn, mlp
 
 
 def test_layers_and_parameters_of_the_source():
@@ -41,3 +43,80 @@ def test_device_order(monkeypatch, cuda, mps, chosen):
 
 def test_the_device_is_chosen_once():
     assert encoders.device() is encoders.device()
+
+
+def test_shapes_of_a_cnn_layer_by_layer():
+    network = cnn((1, 28, 28), (16, 32, 64), 48, seed=0)
+    images, shapes = torch.zeros(2, 1, 28, 28), []
+    for layer in network:
+        images = layer(images)
+        shapes.append(tuple(images.shape[1:]))
+    assert shapes[0] == (16, 28, 28)
+    assert shapes[3:12:4] == [(16, 14, 14), (32, 7, 7), (64, 4, 4)]
+    assert shapes[-1] == (48,)
+    filters = 9 * (16 + 32 * 16 + 64 * 32)
+    normalisation, linear = 2 * (16 + 32 + 64), (64 * 16 + 1) * 48
+    assert sum(p.numel() for p in network.parameters()) == filters + normalisation + linear
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 36, 39), (2, 9, 8), (1, 1, 40)])
+@pytest.mark.parametrize("widths", [(4,), (4, 8)])
+@pytest.mark.parametrize("coarse", [False, True])
+def test_a_cnn_fits_its_images(shape, widths, coarse):
+    network = cnn(shape, widths, 6, coarse=coarse, seed=0)
+    assert network(torch.zeros(2, *shape)).shape == (2, 6)
+
+
+def test_a_coarse_cnn_halves_the_image_at_once():
+    network = cnn((1, 28, 28), (24, 48, 96), 64, coarse=True, seed=0)
+    assert network[0](torch.zeros(1, 1, 28, 28)).shape == (1, 24, 14, 14)
+    assert network[0].weight.shape == (24, 1, 5, 5)
+    assert isinstance(network[3], torch.nn.Conv2d)
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+def test_no_pixel_is_out_of_sight(coarse):
+    """Not even the last column of an odd width, which pooling that rounds down would drop."""
+    network = cnn((1, 9, 13), (4, 4, 4), 8, coarse=coarse, seed=0).eval()
+    images = torch.zeros(1, 1, 9, 13, requires_grad=True)
+    gradients = torch.autograd.functional.jacobian(network, images + torch.rand(1, 1, 9, 13))
+    assert (gradients.abs().sum(dim=(0, 1, 2, 3)) > 0).all()
+
+
+def test_the_seed_alone_decides_a_cnn():
+    torch.manual_seed(5)
+    first, other = cnn((1, 8, 8), (4, 4), 2, seed=1), cnn((1, 8, 8), (4, 4), 2, seed=2)
+    state = torch.get_rng_state()
+    second = cnn((1, 8, 8), (4, 4), 2, seed=1)
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(p, q) for p, q in zip(first.parameters(), second.parameters()))
+    assert not torch.equal(first[0].weight, other[0].weight)
+
+
+def test_channels_last_changes_no_value():
+    images = torch.rand(4, 3, 12, 12)
+    network = cnn((3, 12, 12), (4, 8), 5, seed=0).eval()
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    assert torch.allclose(network(images), plain(images), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "widths", "embedding", "message"),
+    [
+        ((1, 28, 28), (), 8, "must be positive"),
+        ((1, 28, 28), (4, 0), 8, r"must be positive, got \(1, 28, 28\), \(4, 0\), 8"),
+        ((1, 28, 28), (4,), 0, "must be positive"),
+    ],
+)
+def test_bad_cnns(shape, widths, embedding, message):
+    with pytest.raises(ValueError, match=message):
+        cnn(shape, widths, embedding, seed=0)
+
+
+def test_unit_length():
+    Z = torch.tensor([[3.0, 4.0], [0.0, 0.0], [-2.0, 0.0]], requires_grad=True)
+    scaled = UnitLength()(Z)
+    assert torch.allclose(scaled, torch.tensor([[0.6, 0.8], [0, 0], [-1, 0]]))
+    scaled.sum().backward()
+    assert Z.grad.isfinite().all()

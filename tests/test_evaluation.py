@@ -2,17 +2,23 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from pytorch_metric_learning.distances import LpDistance
+from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+from pytorch_metric_learning.utils.inference import CustomKNN
 from sklearn.metrics import roc_auc_score
 
 from snnlib.evaluation import (
     ClusterAccuracy,
     Estimate,
+    Retrieval,
     Verification,
     angular_distance,
     choose_threshold,
     cluster_accuracy,
+    retrieve,
     share,
     verify,
 )
@@ -165,3 +171,84 @@ def test_angles_of_bad_embeddings():
         angular_distance(np.full((2, 3), np.nan), np.ones((2, 3)))
     with pytest.raises(ValueError, match="shape"):
         angular_distance(np.ones((2, 3)), np.ones((2, 4)))
+
+
+@st.composite
+def embedded_classes(draw):
+    sizes = draw(st.lists(st.integers(2, 12), min_size=1, max_size=4))
+    rng = np.random.default_rng(draw(st.integers(0, 1000)))
+    labels = rng.permutation(np.repeat(np.arange(len(sizes)) * 5, sizes))
+    return rng.normal(size=(len(labels), 3)) + 0.2 * labels[:, None], labels
+
+
+def naive_retrieval(Z, labels):
+    """Recall at 1 and mean average precision at R by loops over questions and ranks."""
+    recalls, precisions = [], []
+    for i in range(len(Z)):
+        others = [j for j in range(len(Z)) if j != i]
+        others.sort(key=lambda j: np.linalg.norm(Z[i] - Z[j]))
+        R = sum(labels[j] == labels[i] for j in others)
+        found, total = 0, 0.0
+        for rank, j in enumerate(others[:R], start=1):
+            if labels[j] == labels[i]:
+                found += 1
+                total += found / rank
+        recalls.append(labels[others[0]] == labels[i])
+        precisions.append(total / R)
+    return np.mean(recalls), np.mean(precisions)
+
+
+@given(embedded_classes())
+def test_retrieval_equal_to_a_naive_loop(case):
+    Z, labels = case
+    result = retrieve(Z, labels)
+    recall, precision = naive_retrieval(Z, labels)
+    assert result.recall_at_1.value == pytest.approx(recall)
+    assert result.map_at_r.value == pytest.approx(precision)
+    assert result.map_at_r.low <= result.map_at_r.value + 1e-12
+
+
+@given(embedded_classes())
+def test_retrieval_equal_to_pytorch_metric_learning(case):
+    Z, labels = case
+    # Theirs looks at as many neighbours for all as the largest class has.
+    assume(len(np.unique(labels)) > 1)
+    theirs = AccuracyCalculator(
+        include=("precision_at_1", "mean_average_precision_at_r"),
+        k="max_bin_count",
+        knn_func=CustomKNN(LpDistance(normalize_embeddings=False)),
+    ).get_accuracy(torch.tensor(Z), torch.tensor(labels))
+    ours = retrieve(Z, labels)
+    assert ours.recall_at_1.value == pytest.approx(theirs["precision_at_1"])
+    assert ours.map_at_r.value == pytest.approx(theirs["mean_average_precision_at_r"])
+
+
+def test_retrieval_of_clear_and_of_mixed_classes():
+    labels = np.repeat([0, 1], 300)
+    clear = retrieve(RNG.normal(size=(600, 2)) + 100 * labels[:, None], labels)
+    assert isinstance(clear, Retrieval)
+    assert clear.recall_at_1.value == clear.map_at_r.value == 1
+    mixed = retrieve(RNG.normal(size=(600, 2)), labels)
+    assert 0.4 < mixed.recall_at_1.value < 0.6
+    # Of R places half are right, and P(i) is about a half there: a quarter.
+    assert 0.24 < mixed.map_at_r.low < mixed.map_at_r.value < mixed.map_at_r.high < 0.27
+
+
+def test_retrieval_does_not_depend_on_how_the_table_is_cut():
+    """Large enough for several pieces: each row must leave out itself, not its neighbour."""
+    labels = np.arange(3500) % 700
+    Z = np.repeat(np.arange(5), 700)[:, None] * 1e-3 + labels[:, None].astype(float)
+    assert retrieve(Z, labels).map_at_r.value == 1
+
+
+@pytest.mark.parametrize(
+    ("Z", "labels", "message"),
+    [
+        (np.zeros((3, 2)), np.array([0, 0]), "got 3 embeddings and 2 labels"),
+        (np.zeros((3, 2)), np.array([0, 0, 4]), r"class \[4\] has one only"),
+        (np.full((2, 2), np.nan), np.array([0, 0]), "NaN"),
+    ],
+)
+def test_bad_retrieval(Z, labels, message):
+    with pytest.raises(ValueError, match=message):
+        retrieve(Z, labels)

@@ -62,6 +62,21 @@ def test_a_run_is_compared_where_it_can_be(table, monkeypatch):
     assert "fast profile" in table.compare("fast", "kmeans", 0.2, "mnist, local mirror")
 
 
+def test_runs_with_certain_settings(table):
+    some = table.where(case="fast", seed=1)
+    assert some.runs["kmeans"].tolist() == [0.951]
+    assert some.line() == table.line().replace("3 seeds", "1 seed")
+    with pytest.raises(KeyError, match=r"no run with .*'seed': 7"):
+        table.where(seed=7)
+
+
+def test_a_table_of_two_sets_compares_with_either(table, monkeypatch):
+    table.origin["data"] = "mnist and fashion_mnist, local mirror"
+    for name in ("mnist", "fashion_mnist"):
+        assert "within" in table.compare("fast", "kmeans", 0.95, f"{name}, local mirror")
+    assert "not compared" in table.compare("fast", "kmeans", 0.95, "digits, 8 × 8")
+
+
 def test_unknown_results():
     with pytest.raises(FileNotFoundError, match="no results of a benchmark named 'nothing'"):
         read_results("nothing")

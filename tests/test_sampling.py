@@ -10,8 +10,10 @@ from torch.utils.data import DataLoader
 
 from snnlib.images import ImageSet
 from snnlib.sampling import (
+    BatchDataset,
     PairDataset,
     TripletDataset,
+    draw_batches,
     draw_pairs,
     draw_triplets,
     triplet_pairs,
@@ -280,3 +282,80 @@ def test_bad_anchors(blobs):
     small = ImageSet(means.images[..., :2], means.labels, means.class_names, "small")
     with pytest.raises(ValueError, match=r"shape of the images \(1, 4, 4\), got \(1, 4, 2\)"):
         TripletDataset(blobs, 10, seed=0, anchors=small)
+
+
+@st.composite
+def classes_and_batches(draw):
+    sizes = draw(st.lists(st.integers(2, 9), min_size=2, max_size=6))
+    labels = np.repeat(np.arange(len(sizes)) * 3, sizes)
+    labels = labels[np.random.default_rng(draw(st.integers(0, 99))).permutation(len(labels))]
+    return labels, draw(st.integers(2, len(sizes))), draw(st.integers(2, min(sizes)))
+
+
+@given(classes_and_batches(), st.integers(1, 30), st.integers(0, 10))
+def test_laws_of_batches(case, n, seed):
+    labels, classes, per_class = case
+    batches = draw_batches(labels, n, classes, per_class, seed=seed)
+    assert batches.shape == (n, classes * per_class)
+    assert batches.dtype == np.int64
+    for batch in batches:
+        assert len(set(batch)) == len(batch)
+        names, counts = np.unique(labels[batch], return_counts=True)
+        assert len(names) == classes
+        assert (counts == per_class).all()
+    assert np.array_equal(batches, draw_batches(labels, n, classes, per_class, seed=seed))
+
+
+def test_batches_use_classes_and_images_evenly():
+    labels = np.repeat([0, 1, 2, 3, 4], [10, 20, 30, 40, 100])
+    batches = draw_batches(labels, 3000, 3, 5, seed=0)
+    by_class = np.bincount(labels[batches[:, ::5].ravel()])
+    assert stats.chisquare(by_class).pvalue > 1e-4
+    uses = np.bincount(batches.ravel(), minlength=200)
+    for k in range(5):
+        # Each shuffle of a class uses every image once, but for the last group of one begun.
+        assert np.ptp(uses[labels == k]) <= 1
+
+
+def test_other_seeds_give_other_batches():
+    labels = np.arange(60) % 3
+    first, second = (draw_batches(labels, 4, 2, 5, seed=seed) for seed in (1, 2))
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 2, 2), "n must be at least 1 batch, got 0"),
+        ((1, 1, 2), "at least 2 classes with 2 images each .* got 1 classes with 2"),
+        ((1, 2, 1), "at least 2 classes with 2 images each .* got 2 classes with 1"),
+        ((1, 4, 2), r"a batch of 4 classes needs as many, got only \[0, 1, 5\]"),
+        ((1, 2, 4), r"a batch of 4 images a class .* got \{1: 3, 5: 2\}"),
+    ],
+)
+def test_bad_input_of_batches(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        draw_batches(np.array([0, 0, 0, 0, 1, 1, 1, 5, 5]), *arguments, seed=0)
+
+
+def test_a_batch_holds_its_images_and_labels(blobs):
+    data = BatchDataset(blobs, 7, 2, 5, seed=0)
+    assert data.batch_size == 10
+    assert len(data) == 70
+    images, labels = data.__getitems__(range(10, 20))
+    assert images.shape == (1, 10, *blobs.images.shape[1:])
+    assert np.array_equal(images[0], blobs.images[data.batches[1]])
+    assert np.array_equal(labels, blobs.labels[data.batches[1]])
+    assert labels.dtype == torch.int64
+    image, label = data[13]
+    assert torch.equal(image, images[:, 3])
+    assert label == labels[3]
+
+
+def test_batches_of_the_next_epoch(blobs):
+    data = BatchDataset(blobs, 7, 2, 5, seed=0)
+    first = data.batches
+    data.set_epoch(1)
+    assert not np.array_equal(first, data.batches)
+    data.set_epoch(0)
+    assert np.array_equal(first, data.batches)

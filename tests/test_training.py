@@ -1,4 +1,7 @@
+import inspect
+import re
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,9 +9,16 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
+from snnlib import training
 from snnlib.encoders import mlp
-from snnlib.losses import contrastive, cosine_triplet
-from snnlib.sampling import PairDataset, TripletDataset, draw_triplets
+from snnlib.losses import contrastive, cosine_triplet, semi_hard
+from snnlib.sampling import (
+    BatchDataset,
+    PairDataset,
+    TripletDataset,
+    draw_batches,
+    draw_triplets,
+)
 from snnlib.training import History, fit
 
 SGD = partial(torch.optim.SGD, lr=0.05)
@@ -255,10 +265,28 @@ def test_a_loss_gone_wrong_is_told_and_undone(blobs, position):
     encoder = mlp(16, 8, 4, seed=0)
     before = weights(encoder).clone()
     told = "step 3 of 7" if position == 20 else "weights of '1.weight' were not finite"
-    with pytest.warns(RuntimeWarning, match=f"ended in epoch 1: .*{told}"):
+    with pytest.warns(RuntimeWarning, match=f"ended in epoch 1: .*{told}") as warned:
         history = fit(encoder, data, plain, epochs=3, batch_size=16, optimizer=SGD, progress=False)
+    assert sections_named(warned) == ["Not a number"]
+    assert warned[0].filename == __file__
     assert torch.equal(weights(encoder), before)
     assert history == History()
+
+
+CLINIC = Path(__file__).parent.parent / "chapters" / "training_clinic.md"
+
+
+def sections_named(told):
+    """Sections of the clinic that warnings name."""
+    return [re.search("see “(.+)” in the training clinic", str(w.message))[1] for w in told]
+
+
+def test_every_warning_names_a_section_of_the_clinic(blobs):
+    source = inspect.getsource(training)
+    named = re.findall(r'_tell\(\s*"([^"]+)"', source)
+    assert len(named) == source.count("self._tell(") == 4
+    headings = re.findall("^#+ (.+)$", CLINIC.read_text(encoding="utf-8"), re.M)
+    assert set(named) <= set(headings)
 
 
 def test_collapse_is_told(blobs):
@@ -267,14 +295,14 @@ def test_collapse_is_told(blobs):
         encoder[-1].weight.zero_()
     with pytest.warns(RuntimeWarning, match="collapsed in epoch 1") as told:
         train(encoder, blobs, lambda first, second, same: 1 + 0 * first.sum(), epochs=3)
-    assert len(told) == 1
+    assert sections_named(told) == ["Collapse"]
     assert told[0].filename == __file__
 
 
 def test_an_epoch_that_teaches_nothing_is_told(blobs):
     with pytest.warns(RuntimeWarning, match="nothing was learned in epoch 1") as told:
         train(mlp(16, 8, 4, seed=0), blobs, lambda first, *_: 0 * first.sum(), epochs=3)
-    assert len(told) == 1
+    assert sections_named(told) == ["Nothing is active"]
     assert told[0].filename == __file__
 
 
@@ -298,16 +326,41 @@ def test_triplets_equal_to_a_plain_loop(blobs):
     assert history.loss[-1] == pytest.approx(mean, rel=1e-5)
 
 
+def test_mined_batches_equal_to_a_plain_loop(blobs):
+    encoder, plain = mlp(16, 8, 4, seed=0), mlp(16, 8, 4, seed=0)
+    history = fit(
+        encoder,
+        BatchDataset(blobs, 5, 2, 6, seed=0),
+        semi_hard,
+        epochs=2,
+        optimizer=SGD,
+        progress=False,
+    )
+    optimizer = SGD(plain.parameters())
+    for epoch in range(2):
+        losses = []
+        for batch in draw_batches(blobs.labels, 5, 2, 6, seed=(0, epoch)):
+            labels = torch.tensor(blobs.labels[batch])
+            losses.append(semi_hard(plain(torch.tensor(blobs.images[batch])), labels))
+            optimizer.zero_grad()
+            losses[-1].backward()
+            optimizer.step()
+    assert torch.allclose(weights(encoder), weights(plain), atol=1e-6)
+    assert history.loss[-1] == pytest.approx(sum(loss.item() for loss in losses) / 5, rel=1e-5)
+
+
 def test_a_validation_loss_that_is_not_finite_is_told_and_never_the_best(blobs):
     validation = PairDataset(blobs, 10, seed=5)
-    losses = iter([0.5, float("nan"), 0.4])
+    losses = iter([0.5, float("nan"), 0.4, float("inf")])
 
     def loss(first, second, same):
         return contrastive(first, second, same) if len(same) > 10 else torch.tensor(next(losses))
 
-    with pytest.warns(RuntimeWarning, match="validation loss was nan in epoch 2"):
-        history = train(mlp(16, 8, 4, seed=0), blobs, loss, n=96, epochs=3, validation=validation)
+    with pytest.warns(RuntimeWarning, match="validation loss was nan in epoch 2") as told:
+        history = train(mlp(16, 8, 4, seed=0), blobs, loss, n=96, epochs=4, validation=validation)
     assert history.best_epoch == 2
+    assert sections_named(told) == ["Not a number"]
+    assert told[0].filename == __file__
 
 
 def test_a_healthy_training_warns_of_nothing(blobs):
@@ -327,6 +380,14 @@ def test_a_healthy_training_warns_of_nothing(blobs):
 def test_bad_settings(blobs, changes, message):
     with pytest.raises(ValueError, match=message):
         train(mlp(16, 8, 4, seed=0), blobs, **changes)
+
+
+def test_bad_batch_sizes(blobs):
+    encoder, settings = mlp(16, 8, 4, seed=0), {"epochs": 1, "optimizer": SGD}
+    with pytest.raises(ValueError, match="batch_size is needed"):
+        fit(encoder, PairDataset(blobs, 10, seed=0), contrastive, **settings)
+    with pytest.raises(ValueError, match="batch_size must be that of the data, 8, or left out"):
+        fit(encoder, BatchDataset(blobs, 2, 2, 4, seed=0), semi_hard, batch_size=9, **settings)
 
 
 def test_the_progress_bar_counts_steps(blobs, capsys):

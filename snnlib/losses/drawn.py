@@ -1,4 +1,4 @@
-"""Losses as plain functions of embeddings. This room knows nothing of data or encoders."""
+"""Losses of pairs and triplets that were drawn beforehand."""
 
 import torch
 

@@ -1,0 +1,89 @@
+"""Random changes of images that leave their class as it is: layers that act in training only."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+__all__ = ["RandomAffine"]
+
+
+class RandomAffine(nn.Module):
+    """Turn, stretch, shift and perhaps mirror each image of a batch by amounts of its own.
+
+    To be put before an encoder: ``nn.Sequential(RandomAffine(degrees=10), encoder)``. In evaluation
+    mode it hands images on as they are. What moves in from outside is 0, black.
+
+    Parameters
+    ----------
+    degrees : float, default 0
+        Largest turn to either side, in degrees.
+    stretch : float, default 0
+        Largest change of width and of height, each by itself, as a share below 1.
+    shift : float, default 0
+        Largest shift to the side and up or down, in pixels.
+    mirror : bool, default False
+        Whether every other image, on average, is mirrored left to right.
+
+    Raises
+    ------
+    ValueError
+        If an amount is negative or not finite, or `stretch` is not below 1.
+    """
+
+    def __init__(self, degrees=0.0, stretch=0.0, shift=0.0, mirror=False):
+        super().__init__()
+        for name, amount in {"degrees": degrees, "stretch": stretch, "shift": shift}.items():
+            if not 0 <= amount < math.inf:
+                raise ValueError(f"{name} must be finite and at least 0, got {amount}")
+        if stretch >= 1:
+            raise ValueError(f"stretch must be below 1, got {stretch}")
+        self.degrees, self.stretch, self.shift, self.mirror = degrees, stretch, shift, mirror
+
+    def forward(self, images):
+        """Change a batch of images.
+
+        Parameters
+        ----------
+        images : Tensor, shape (n, c, h, w), floating point
+
+        Returns
+        -------
+        Tensor, shape (n, c, h, w)
+        """
+        if not self.training:
+            return images
+        grid = functional.affine_grid(self._maps(images), list(images.shape), align_corners=False)
+        return functional.grid_sample(images, grid, align_corners=False)
+
+    def _maps(self, images):
+        """Where each pixel of the new images comes from in the old: affine maps (n, 2, 3)."""
+        n, _, height, width = images.shape
+
+        def up_to(amount):
+            return amount * (2 * torch.rand(n, device=images.device, dtype=images.dtype) - 1)
+
+        turn = up_to(math.radians(self.degrees))
+        across, down = 1 + up_to(self.stretch), 1 + up_to(self.stretch)
+        if self.mirror:
+            across = across * torch.where(up_to(1) < 0, -1, 1)
+        # Coordinates run from −1 to 1 on both axes, whatever the numbers of pixels.
+        maps = [
+            [
+                turn.cos() * across,
+                -turn.sin() * down * height / width,
+                up_to(self.shift * 2 / width),
+            ],
+            [
+                turn.sin() * across * width / height,
+                turn.cos() * down,
+                up_to(self.shift * 2 / height),
+            ],
+        ]
+        return torch.stack([torch.stack(row, dim=1) for row in maps], dim=1)
+
+    def extra_repr(self):
+        """Say the amounts where the layer is printed."""
+        amounts = f"degrees={self.degrees}, stretch={self.stretch}, shift={self.shift}"
+        return f"{amounts}, mirror={self.mirror}"

@@ -1,0 +1,392 @@
+"""Losses of a batch: from embeddings and labels they find the pairs and triplets themselves.
+
+A batch of n embeddings holds about n²/2 pairs and up to n³ triplets. No function here holds more
+than a few n × n tables: sums over triplets are taken without listing them.
+
+Distances are Euclidean, without squaring. They are computed in double precision, since a difference
+of two large numbers stands behind a small distance (in single precision on Apple's MPS, which has
+no other). Distances too small to be told from rounding count as zero, and have no gradient.
+"""
+
+import torch
+from torch.nn import functional
+
+from snnlib.losses.drawn import check_margin
+
+__all__ = [
+    "all_pairs",
+    "batch_all",
+    "batch_hard",
+    "nearest_semi_hard",
+    "prototype",
+    "semi_hard",
+    "supervised_contrastive",
+]
+
+
+def all_pairs(embeddings, labels, margin=1.0):
+    """Contrastive loss of all pairs of a batch, positive and negative ones weighing the same.
+
+    The value that `contrastive` has on average over balanced pairs drawn from the batch::
+
+        ½ · mean of ½ · D² over positive pairs + ½ · mean of ½ · max(m − D, 0)² over negative pairs
+
+    Hadsell, Chopra and LeCun (2006), equation 4.
+
+    Parameters
+    ----------
+    embeddings : Tensor, shape (n, d), floating point
+        Embeddings of the batch.
+    labels : Tensor, shape (n,), int
+        Their classes.
+    margin : float, default 1.0
+        Distance m beyond which a negative pair costs nothing; in units of D.
+
+    Returns
+    -------
+    Tensor, scalar
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers.
+    ValueError
+        If shapes do not match, the batch lacks a positive or a negative pair, or the margin is not
+        positive and finite.
+    """
+    _check(embeddings, labels, margin)
+    D = _distances(embeddings)
+    same, positive = _kinds(labels)
+    pull = D.square().masked_fill(~positive, 0).sum() / positive.sum()
+    push = (margin - D).clamp(min=0).square().masked_fill(same, 0).sum() / (~same).sum()
+    return (0.25 * (pull + push)).to(embeddings.dtype)
+
+
+def batch_all(embeddings, labels, margin=0.5):
+    """Triplet loss averaged over all active triplets of a batch.
+
+    Active are the triplets that cost something, d(a, n) < d(a, p) + m. Hermans, Beyer and Leibe
+    (2017), equation 6, averaged over the non-zero terms as they recommend.
+
+    Parameters
+    ----------
+    embeddings : Tensor, shape (n, d), floating point
+        Embeddings of the batch.
+    labels : Tensor, shape (n,), int
+        Their classes.
+    margin : float, default 0.5
+        How much farther m a negative should be than a positive; in units of the distance.
+
+    Returns
+    -------
+    Tensor, scalar
+        Zero, with zero gradient, if no triplet is active.
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers.
+    ValueError
+        If shapes do not match, the batch lacks a positive or a negative pair, or the margin is not
+        positive and finite.
+    """
+    _check(embeddings, labels, margin)
+    return _mean_over_triplets(embeddings, labels, margin, negatives_beyond_positive=False)
+
+
+def semi_hard(embeddings, labels, margin=0.5):
+    """Triplet loss averaged over all semi-hard triplets of a batch.
+
+    Semi-hard are the triplets whose negative is farther than the positive, but not by the margin:
+    d(a, p) < d(a, n) < d(a, p) + m. Schroff, Kalenichenko and Philbin (2015), section 3.2; they
+    go on to choose one negative a pair, see `nearest_semi_hard`.
+
+    Parameters
+    ----------
+    embeddings : Tensor, shape (n, d), floating point
+        Embeddings of the batch.
+    labels : Tensor, shape (n,), int
+        Their classes.
+    margin : float, default 0.5
+        How much farther m a negative should be than a positive; in units of the distance.
+
+    Returns
+    -------
+    Tensor, scalar
+        Zero, with zero gradient, if no triplet is semi-hard.
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers.
+    ValueError
+        If shapes do not match, the batch lacks a positive or a negative pair, or the margin is not
+        positive and finite.
+    """
+    _check(embeddings, labels, margin)
+    return _mean_over_triplets(embeddings, labels, margin, negatives_beyond_positive=True)
+
+
+def nearest_semi_hard(embeddings, labels, margin=0.5):
+    """Triplet loss of every positive pair with its one nearest semi-hard negative.
+
+    For each anchor and positive, of all negatives with d(a, p) < d(a, n) < d(a, p) + m the one
+    nearest to the anchor; pairs that have none do not count. The choice of Schroff, Kalenichenko
+    and Philbin (2015), section 3.2, often called semi-hard mining itself.
+
+    Parameters
+    ----------
+    embeddings : Tensor, shape (n, d), floating point
+        Embeddings of the batch.
+    labels : Tensor, shape (n,), int
+        Their classes.
+    margin : float, default 0.5
+        How much farther m a negative should be than a positive; in units of the distance.
+
+    Returns
+    -------
+    Tensor, scalar
+        Zero, with zero gradient, if no triplet is semi-hard.
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers.
+    ValueError
+        If shapes do not match, the batch lacks a positive or a negative pair, or the margin is not
+        positive and finite.
+    """
+    _check(embeddings, labels, margin)
+    D = _distances(embeddings)
+    same, positive = _kinds(labels)
+    with torch.no_grad():
+        anchors, columns, to_positive = _positives_by_anchor(D, positive)
+        near_first, order = D.masked_fill(same, torch.inf).sort(dim=1)
+        nearest = _first_beyond(near_first, to_positive)
+        end = torch.searchsorted(near_first, to_positive + margin)
+        there = (nearest < end)[anchors, columns]
+        negatives = order[anchors, nearest[anchors, columns].clamp(max=len(D) - 1)]
+    cost = D[positive] - D[anchors, negatives] + margin
+    # A NaN is in no window, but must not pass in silence.
+    cost = torch.where(there | cost.isnan(), cost, 0)
+    return (cost.sum() / there.sum().clamp(min=1)).to(embeddings.dtype)
+
+
+def batch_hard(embeddings, labels, margin=0.5):
+    """Triplet loss of every anchor with its farthest positive and its nearest negative.
+
+    Hermans, Beyer and Leibe (2017), equation 5, averaged over the anchors. An anchor without a
+    positive in the batch does not count.
+
+    Parameters
+    ----------
+    embeddings : Tensor, shape (n, d), floating point
+        Embeddings of the batch.
+    labels : Tensor, shape (n,), int
+        Their classes.
+    margin : float, default 0.5
+        How much farther m the negative should be than the positive; in units of the distance.
+
+    Returns
+    -------
+    Tensor, scalar
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers.
+    ValueError
+        If shapes do not match, the batch lacks a positive or a negative pair, or the margin is not
+        positive and finite.
+    """
+    _check(embeddings, labels, margin)
+    same = labels[:, None] == labels
+    with torch.no_grad():  # choosing needs no gradient: only the chosen distances do
+        D = torch.cdist(embeddings, embeddings, compute_mode="use_mm_for_euclid_dist")
+        farthest = D.masked_fill(~same, -1).argmax(dim=1)
+        nearest = D.masked_fill(same, torch.inf).argmin(dim=1)
+    to_positive = torch.linalg.vector_norm(embeddings - embeddings[farthest], dim=1)
+    to_negative = torch.linalg.vector_norm(embeddings - embeddings[nearest], dim=1)
+    cost = (to_positive - to_negative + margin).clamp(min=0)
+    return cost[same.sum(dim=1) > 1].mean()
+
+
+def supervised_contrastive(embeddings, labels, temperature=0.1):
+    """Supervised contrastive loss: each positive should stand out from all others of the batch.
+
+    On unit vectors z, with P(i) the positives of image i and A(i) all images but i::
+
+        mean over i of −1/|P(i)| · Σ over p in P(i) of
+            log( exp(zᵢ·zₚ / τ) / Σ over a in A(i) of exp(zᵢ·zₐ / τ) )
+
+    Khosla et al. (2020), equation 2. An image without a positive in the batch is no i.
+
+    Parameters
+    ----------
+    embeddings : Tensor, shape (n, d), floating point
+        Embeddings of the batch, of any length: the loss scales them to length one.
+    labels : Tensor, shape (n,), int
+        Their classes.
+    temperature : float, default 0.1
+        τ; the smaller it is, the more the nearest images count. No unit.
+
+    Returns
+    -------
+    Tensor, scalar
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers.
+    ValueError
+        If shapes do not match, the batch lacks a positive or a negative pair, or the temperature
+        is not positive and finite.
+    """
+    _check(embeddings, labels)
+    _check_temperature(temperature)
+    Z = functional.normalize(embeddings)
+    positive = _kinds(labels)[1].to(Z.dtype)
+    count = positive.sum(dim=1)
+    share = positive / (count.clamp(min=1) * count.count_nonzero())[:, None]
+    # No image is its own candidate. Finite, since 0 · ∞ would be NaN.
+    logits = ((Z / temperature) @ Z.T).fill_diagonal_(torch.finfo(Z.dtype).min / 2)
+    return functional.cross_entropy(logits, share, reduction="sum")
+
+
+def prototype(embeddings, labels, temperature=1.0):
+    """Prototype loss: each image should be nearest to the centre of its class.
+
+    With c_k the mean embedding of class k in the batch, image i of class y costs::
+
+        −log( exp(−‖zᵢ − c_y‖² / τ) / Σ over k of exp(−‖zᵢ − c_k‖² / τ) )
+
+    Snell, Swersky and Zemel (2017), equations 1 and 2, with τ = 1. There centres come from images
+    of their own; here every image of the batch serves as both, and the centre of its own class is
+    taken without it. An image that is alone in its class does not count, except as a centre.
+
+    Parameters
+    ----------
+    embeddings : Tensor, shape (n, d), floating point
+        Embeddings of the batch.
+    labels : Tensor, shape (n,), int
+        Their classes.
+    temperature : float, default 1.0
+        τ, in units of the squared distance. Embeddings of length one, whose squared distances are
+        at most 4, need a small one, such as 0.1.
+
+    Returns
+    -------
+    Tensor, scalar
+        Mean over the images.
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers.
+    ValueError
+        If shapes do not match, the batch lacks a positive or a negative pair, or the temperature
+        is not positive and finite.
+    """
+    _check(embeddings, labels)
+    _check_temperature(temperature)
+    names, of, size = labels.unique(return_inverse=True, return_counts=True)
+    Z = _widened(embeddings)
+    sums = Z.new_zeros(len(names), Z.shape[1]).index_add(0, of, Z)
+    centres = sums / size[:, None]
+    squares = Z.square().sum(dim=1)[:, None] + centres.square().sum(dim=1) - 2 * Z @ centres.T
+    # Without the image itself its centre moves away from it: the distance grows by n / (n − 1).
+    own, members = of[:, None], size[of].to(Z.dtype)
+    counts = members > 1
+    growth = members / (members - 1).clamp(min=1)
+    squares = squares.scatter(1, own, squares.gather(1, own) * growth.square()[:, None])
+    return functional.cross_entropy(-squares[counts] / temperature, of[counts]).to(embeddings.dtype)
+
+
+def _check(embeddings, labels, margin=None):
+    if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
+        raise ValueError(
+            "expected embeddings (n, d) and one label each, got shapes "
+            f"{tuple(embeddings.shape)} and {tuple(labels.shape)}"
+        )
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise TypeError(f"labels must be integers, got {labels.dtype}")
+    if margin is not None:
+        check_margin(margin)
+    names, counts = labels.unique(return_counts=True)
+    if len(names) < 2 or len(names) == len(labels):
+        raise ValueError(
+            "a batch needs two classes, and two images of one of them, got images by class "
+            f"{dict(zip(names.tolist(), counts.tolist()))}"
+        )
+
+
+def _check_temperature(temperature):
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature must be positive and finite, got {temperature}")
+
+
+def _kinds(labels):
+    """Tables (n, n): which images are of one class; the same without an image and itself."""
+    same = labels[:, None] == labels
+    return same, same.clone().fill_diagonal_(False)
+
+
+def _widened(embeddings):
+    return embeddings if embeddings.device.type == "mps" else embeddings.double()
+
+
+def _distances(embeddings):
+    """Euclidean distances (n, n), differentiable also where two embeddings are equal."""
+    Z = _widened(embeddings)
+    products = Z @ Z.T
+    lengths = products.diagonal()
+    scale = lengths[:, None] + lengths
+    squares = scale - 2 * products
+    # Rounding leaves of equal rows not quite 0, and the root has an infinite slope there.
+    zero = squares <= 64 * torch.finfo(Z.dtype).eps * scale
+    return squares.masked_fill(zero, 1).sqrt().masked_fill(zero, 0)
+
+
+def _positives_by_anchor(D, positive):
+    """Distances to the positives, row by row: (n, k), where k is the largest number of them.
+
+    Also the place of each positive pair, in the order of ``positive.nonzero()``: row and column.
+    Rows with fewer are filled up by −∞.
+    """
+    anchors = positive.nonzero()[:, 0]
+    columns = (positive.cumsum(dim=1) - 1)[positive]
+    table = D.new_full((len(D), int(columns.max()) + 1), -torch.inf)
+    table[anchors, columns] = D[positive]
+    return anchors, columns, table
+
+
+def _first_beyond(near_first, to_positive):
+    """Place of the first negative that is farther than each positive, not just by rounding."""
+    return torch.searchsorted(near_first, to_positive * (1 + 1e-9), right=True)
+
+
+def _mean_over_triplets(embeddings, labels, margin, *, negatives_beyond_positive):
+    """Mean of d(a, p) − d(a, n) + m over the triplets with d(a, n) < d(a, p) + m.
+
+    The sum over triplets is a sum over distances: each weighs as many times as triplets hold it,
+    plus as a positive's, minus as a negative's. With the negatives of an anchor in order of their
+    distance, the triplets of a positive are a run of them, so counting takes n² log n steps.
+    """
+    D = _distances(embeddings)
+    same, positive = _kinds(labels)
+    with torch.no_grad():
+        anchors, columns, to_positive = _positives_by_anchor(D, positive)
+        near_first, order = D.masked_fill(same, torch.inf).sort(dim=1)
+        end = torch.searchsorted(near_first, to_positive + margin)
+        begin = torch.zeros_like(end)
+        if negatives_beyond_positive:
+            begin = torch.minimum(_first_beyond(near_first, to_positive), end)
+        runs = end - begin
+        # How many runs hold a negative: one more from each beginning on, one less from each end.
+        steps = D.new_zeros(len(D), len(D) + 1)
+        steps.scatter_add_(1, begin, steps.new_ones(1).expand_as(begin))
+        steps.scatter_add_(1, end, -steps.new_ones(1).expand_as(end))
+        weights = torch.zeros_like(D).scatter_(1, order, -steps.cumsum(dim=1)[:, :-1])
+        weights[positive] = runs[anchors, columns].to(D.dtype)
+        total = runs.sum()
+    return (((weights * D).sum() + margin * total) / total.clamp(min=1)).to(embeddings.dtype)
