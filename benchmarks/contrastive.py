@@ -73,17 +73,21 @@ class ItemLoss(nn.Module):
         return torch.mean(0.5 * same * distance.pow(2) + 0.5 * (1 - same) * away.pow(2))
 
 
-def source_procedure(train, epochs, wait):
-    """Train as the post does, copying model and optimizer at every step."""
+def source_procedure(train, epochs, wait, seed=SEED):
+    """Train as the post does, copying model and optimizer at every step.
+
+    ``wait`` is called with "start" before pairs are drawn, and before each epoch with "epoch" and
+    the encoder as it is.
+    """
     pictures = np.rint(255 * train.images[:, 0]).astype(np.uint8)
     wait("start")
-    encoder, criterion = mlp(784, 128, 128, 32, seed=SEED), ItemLoss()
+    encoder, criterion = mlp(784, 128, 128, 32, seed=seed), ItemLoss()
     optimizer = torch.optim.SGD(encoder.parameters(), lr=RATE)
-    torch.manual_seed(SEED)
-    loader = DataLoader(ItemPairs(pictures, train.labels, SEED), BATCH, shuffle=True)
+    torch.manual_seed(seed)
+    loader = DataLoader(ItemPairs(pictures, train.labels, seed), BATCH, shuffle=True)
     lost, sound = 0, (encoder, optimizer)
     for _ in range(epochs):
-        wait("epoch")
+        wait("epoch", encoder)
         for first, second, same in loader:
             kept = copy.deepcopy((encoder, optimizer))
             optimizer.zero_grad()
@@ -128,7 +132,7 @@ def child(variant, epochs, pipe):
     """Train one variant, asking the parent for leave before each stage."""
     train, test = load("mnist", "train"), load("mnist", "test")
 
-    def wait(stage):
+    def wait(stage, *_):
         pipe.send(stage)
         pipe.recv()
         if stage == "start":

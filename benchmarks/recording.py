@@ -91,10 +91,13 @@ class Record:
         half_written.replace(self.path)
 
 
-def show(record):
-    """Print the runs as a table: means over seeds, with standard deviations."""
+def show(record, *by):
+    """Print the runs as a table: means over seeds, with standard deviations.
+
+    A row a case, or for each value of further settings that are named.
+    """
     figures = list(record.stored["runs"][0]["figures"])
-    table = record.table().groupby("case", sort=False)[figures].agg(["mean", "std"])
+    table = record.table().groupby(["case", *by], sort=False)[figures].agg(["mean", "std"])
     print(table.round(4).to_string())
 
 

@@ -118,11 +118,14 @@ def memory_rise(variant):
     return figures
 
 
-def source_model():
-    """The post's model: three calls of the encoder, their outputs side by side, no labels read."""
+def source_model(seed=SEED):
+    """The post's model: three calls of the encoder, their outputs side by side, no labels read.
+
+    Also its encoder.
+    """
     from snnlib.keras_triplets import keras, mlp, ops
 
-    encoder = mlp(784, 512, 256, 128, seed=SEED)
+    encoder = mlp(784, 512, 256, 128, seed=seed)
     inputs = [keras.Input((784,)) for _ in range(3)]
     model = keras.Model(inputs, ops.concatenate([encoder(x) for x in inputs], axis=1))
 
@@ -131,7 +134,7 @@ def source_model():
         return ops.maximum(ops.sum(a * n, axis=-1) - ops.sum(a * p, axis=-1) + MARGIN, 0.0)
 
     model.compile(keras.optimizers.Adam(RATE), loss)
-    return model
+    return model, encoder
 
 
 def our_model():
@@ -150,7 +153,7 @@ def epochs(image_set):
     flat = image_set.images.reshape(len(image_set), -1)
     arrays, dummies = [flat[column] for column in triplets.T], np.zeros(N, np.float32)
     batches = triplet_batches(TripletDataset(image_set, N, seed=SEED, fresh=False), BATCH)
-    source, ours = source_model(), our_model()
+    source, ours = source_model()[0], our_model()
     calls = {
         "source procedure": lambda: source.fit(arrays, dummies, batch_size=BATCH, verbose=0),
         "snnlib": lambda: ours.fit(batches, shuffle=False, verbose=0),

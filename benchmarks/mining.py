@@ -1,0 +1,148 @@
+"""Race of mining strategies on MNIST: the same encoder, the same images, the same seconds.
+
+    python benchmarks/mining.py
+
+Every strategy trains the encoder of source A on 50 000 images for 1, 2 and 4 seconds, each a
+training of its own with a learning rate in one cycle. How many steps that are is measured first,
+strategy by strategy. All get the same search beforehand: embeddings as they are or scaled to length
+one, and three learning rates, 2 s each, judged by the nearest anchor on 10 000 validation images.
+Three seeds. An interrupted run goes on where it stopped.
+"""
+
+import itertools
+import json
+from functools import partial
+
+import torch
+from measuring import seconds_of
+from recording import begin, show
+from torch.optim.lr_scheduler import OneCycleLR
+
+from snnlib import losses
+from snnlib.data import load
+from snnlib.embedding import AnchorClassifier, embed
+from snnlib.encoders import UnitLength, mlp
+from snnlib.evaluation import cluster_accuracy, retrieve
+from snnlib.sampling import BatchDataset, PairDataset, TripletDataset
+from snnlib.training import fit
+
+SEEDS, SEARCH_SEED = (0, 1, 2), 10
+BUDGETS, SEARCH_BUDGET = (1, 2, 4), 2
+RATES = (1e-3, 3e-3, 1e-2)
+CLASSES, PER_CLASS = 10, 25
+BATCH = CLASSES * PER_CLASS  # images a step, for all strategies alike
+TRIAL_STEPS = 60
+
+
+def pairs(train, steps, seed):
+    return PairDataset(train, steps * (BATCH // 2), seed=seed), BATCH // 2
+
+
+def triplets(train, steps, seed):
+    return TripletDataset(train, steps * (BATCH // 3), seed=seed), BATCH // 3
+
+
+def batches(train, steps, seed):
+    return BatchDataset(train, steps, CLASSES, PER_CLASS, seed=seed), None
+
+
+def triplet(anchor, positive, negative, margin=0.5):
+    """The triplet loss on Euclidean distances, as the mined ones have it."""
+    near, far = losses.euclidean(anchor, positive), losses.euclidean(anchor, negative)
+    return (near - far + margin).clamp(min=0).mean()
+
+
+STRATEGIES = {
+    "random pairs": (pairs, losses.contrastive),
+    "random triplets": (triplets, triplet),
+    "all pairs": (batches, losses.all_pairs),
+    "batch-all": (batches, losses.batch_all),
+    "batch-hard": (batches, losses.batch_hard),
+    "semi-hard": (batches, losses.semi_hard),
+    "nearest semi-hard": (batches, losses.nearest_semi_hard),
+    "prototype": (batches, partial(losses.prototype, temperature=0.1)),
+    "supervised contrastive": (batches, losses.supervised_contrastive),
+}
+
+
+def train_for(strategy, train, steps, seed, unit, rate):
+    """Train one encoder for a number of steps."""
+    sampling, loss = STRATEGIES[strategy]
+    encoder = mlp(784, 128, 128, 32, seed=seed)
+    if unit:
+        encoder.append(UnitLength())
+    data, batch_size = sampling(train, steps, seed)
+    fit(
+        encoder,
+        data,
+        loss,
+        epochs=1,
+        batch_size=batch_size,
+        optimizer=partial(torch.optim.Adam, lr=rate, fused=True),
+        schedule=lambda optimizer, n: OneCycleLR(optimizer, max_lr=rate, total_steps=n),
+        progress=False,
+    )
+    return encoder
+
+
+def steps_within(budget, strategy, train):
+    """Steps that fit into some seconds."""
+    train_for(strategy, train, 5, 0, True, 1e-3)
+    spent, _ = seconds_of(train_for, strategy, train, TRIAL_STEPS, 0, True, 1e-3)
+    return max(round(budget * TRIAL_STEPS / spent), 10)
+
+
+def anchor_accuracy(encoder, train, images):
+    anchors = AnchorClassifier().fit(embed(encoder, train.images), train.labels)
+    return anchors.score(embed(encoder, images.images), images.labels)
+
+
+def search(record, strategy, train, validation):
+    """The setting that does best on validation images; the same search for every strategy."""
+    key = f"search: {strategy}"
+    if key not in record.stored["notes"]:
+        steps = steps_within(SEARCH_BUDGET, strategy, train)
+        found = []
+        for unit, rate in itertools.product((False, True), RATES):
+            encoder = train_for(strategy, train, steps, SEARCH_SEED, unit, rate)
+            accuracy = anchor_accuracy(encoder, train, validation)
+            found.append({"unit": unit, "rate": rate, "validation_anchor": accuracy})
+            print(strategy, found[-1], flush=True)
+        record.note({key: found})
+    best = max(record.stored["notes"][key], key=lambda trial: trial["validation_anchor"])
+    return {"unit": best["unit"], "rate": best["rate"]}
+
+
+def run(strategy, train, test, seed, budget, setting):
+    steps = steps_within(budget, strategy, train)
+    seconds, encoder = seconds_of(train_for, strategy, train, steps, seed, **setting)
+    Z = embed(encoder, test.images)
+    retrieval = retrieve(Z, test.labels, seed=seed)
+    return {
+        "steps": steps,
+        "seconds": seconds,
+        "kmeans": cluster_accuracy(Z, test.labels, seed=seed).majority.value,
+        "anchor": anchor_accuracy(encoder, train, test),
+        "recall_at_1": retrieval.recall_at_1.value,
+        "map_at_r": retrieval.map_at_r.value,
+    }
+
+
+def main():
+    whole, test = load("mnist", "train"), load("mnist", "test")
+    train, validation = whole.split(10_000, seed=0)
+    record = begin("mining", whole.source)
+    best = {name: search(record, name, train, validation) for name in STRATEGIES}
+    for seed, budget, strategy in itertools.product(SEEDS, reversed(BUDGETS), STRATEGIES):
+        settings = {"case": strategy, "seed": seed, "budget_s": budget, **best[strategy]}
+        if not record.done(settings):
+            record.add(settings, run(strategy, train, test, seed, budget, best[strategy]))
+            print(f"{strategy}, {budget} s, seed {seed}: done", flush=True)
+    show(record, "budget_s")
+    table = record.table()
+    longest = table[table["budget_s"] == max(BUDGETS)].groupby("case", sort=False)
+    print(json.dumps(longest[["kmeans", "anchor", "map_at_r"]].mean().round(4).to_dict("index")))
+
+
+if __name__ == "__main__":
+    main()
