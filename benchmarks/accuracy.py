@@ -6,7 +6,7 @@ Three seeds a case, all on the 60 000 training images; how snnlib trains was cho
 them. Seconds count from images in memory to the embeddings of the test images: drawing, training
 and embedding. Where a case stands with several epochs, each is a training of its own, but for the
 source's procedure and the online mining, whose learning rate is constant: there one training is
-scored after each epoch. Anchors come from training images, scores from test images, the cut of the
+scored on its way. Anchors come from training images, scores from test images, the cut of the
 pair accuracy from pairs of training images. An interrupted run goes on where it stopped.
 """
 
@@ -31,7 +31,7 @@ from snnlib.augmentation import RandomAffine
 from snnlib.data import load
 from snnlib.embedding import AnchorClassifier, embed
 from snnlib.encoders import UnitLength, cnn, mlp
-from snnlib.evaluation import choose_threshold, cluster_accuracy, retrieve, verify
+from snnlib.evaluation import choose_threshold, cluster_accuracy
 from snnlib.losses import prototype, supervised_contrastive
 from snnlib.sampling import BatchDataset, draw_pairs
 from snnlib.training import fit
@@ -69,7 +69,8 @@ def source_a(train, seed, epochs, checkpoint):
         nonlocal begun
         if stage == "epoch":
             # A self-pair in the last batch of an epoch leaves NaN, mended at the next batch.
-            if begun and all(p.isfinite().all() for p in encoder.parameters()):
+            sound = all(p.isfinite().all() for p in encoder.parameters())
+            if begun in (1, 2, 5) and sound:
                 checkpoint(encoder, begun)
             begun += 1
 
@@ -216,6 +217,7 @@ VARIED = RandomAffine(degrees=10, stretch=0.1, shift=2)
 DIGITS = convolutional(VARIED, 24, 48, 96, coarse=True)
 GARMENTS = convolutional(RandomAffine(mirror=True), 32, 64, 64)
 CENTRES = partial(prototype, temperature=0.1)
+# Ours beside what it is measured against, then company; each group is run seed by seed.
 TARGETS = {
     "source A": ("mnist", source_a, (10,)),
     "snnlib, MLP": ("mnist", partial(ours, A_MLP, supervised_contrastive, 5e-3), (1, 2, 8)),
@@ -246,14 +248,12 @@ def scores(encoder, train, test, seed):
     Z_train = by(train.images)
     if not hasattr(encoder, "parameters"):  # trained by directions, so scored by directions
         Z, Z_train = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (Z, Z_train))
-    retrieval = retrieve(Z, test.labels, seed=seed)
     cut = choose_threshold(*pairs_of(Z_train, train.labels, seed))
+    distances, same = pairs_of(Z, test.labels, seed)
     return embed_s, {
         "kmeans": cluster_accuracy(Z, test.labels, seed=seed).majority.value,
         "anchor": AnchorClassifier().fit(Z_train, train.labels).score(Z, test.labels),
-        "recall_at_1": retrieval.recall_at_1.value,
-        "map_at_r": retrieval.map_at_r.value,
-        "pair_accuracy": verify(*pairs_of(Z, test.labels, seed), cut).accuracy.value,
+        "pair_accuracy": float(((distances < cut) == same).mean()),
     }
 
 
