@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["UnitLength", "cnn", "device", "mlp"]
+__all__ = ["MirrorMean", "UnitLength", "cnn", "device", "mlp"]
 
 
 @cache
@@ -133,3 +133,35 @@ class UnitLength(nn.Module):
             A row of zeros stays one.
         """
         return functional.normalize(embeddings)
+
+
+class MirrorMean(nn.Module):
+    """Embeds an image as the mean of itself and its mirror image, where the two mean the same.
+
+    In training, where `snnlib.augmentation.RandomAffine` may mirror images already, the encoder
+    alone; in evaluation each image passes through it twice.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        Maps (n, c, h, w) to (n, d).
+    """
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images):
+        """Embed a batch of images.
+
+        Parameters
+        ----------
+        images : Tensor, shape (n, c, h, w), floating point
+
+        Returns
+        -------
+        Tensor, shape (n, d)
+        """
+        if self.training:
+            return self.encoder(images)
+        return (self.encoder(images) + self.encoder(images.flip(3))) / 2

@@ -290,26 +290,31 @@ class Watch(keras.callbacks.Callback):
         if not np.isfinite(loss):
             self.model.set_weights(self.before)
             self.model.stop_training = True
-            self._warn(
+            self._tell(
+                "Not a number",
                 f"training ended in epoch {epoch + 1}: the loss was {loss}; the encoder keeps its "
-                "weights from before this epoch"
+                "weights from before this epoch",
             )
             return
         if loss == 0:
-            self._warn(
-                f"no active triplets in epoch {epoch + 1}: every loss was 0, so nothing is learned"
+            self._tell(
+                "Nothing is active",
+                f"nothing was learned in epoch {epoch + 1}: every loss was 0, since no triplet is "
+                "active",
             )
         directions = _directions(self.model.get_layer("encoder")(self.some))
-        if ops.norm(ops.std(directions, axis=0)) <= 1e-3:
-            self._warn(
+        if ops.norm(ops.std(directions, axis=0)) <= 1e-2:
+            self._tell(
+                "Collapse",
                 f"embeddings collapsed in epoch {epoch + 1}: all images lie in nearly one "
-                "direction, so no angle tells classes apart"
+                "direction, so no angle tells classes apart",
             )
 
-    def _warn(self, words):
-        kind = words.split()[0]
-        if kind not in self.told:
-            self.told.add(kind)
+    def _tell(self, section, words):
+        """Warn, once a section of the training clinic."""
+        if section not in self.told:
+            self.told.add(section)
+            words = f"{words} (see “{section}” in the training clinic of the book)"
             warnings.warn(words, RuntimeWarning, stacklevel=2)
 
 

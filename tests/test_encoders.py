@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snnlib import encoders
-from snnlib.encoders import UnitLength, cnn, mlp
+from snnlib.encoders import MirrorMean, UnitLength, cnn, mlp
 
 
 def test_layers_and_parameters_of_the_source():
@@ -120,3 +120,12 @@ def test_unit_length():
     assert torch.allclose(scaled, torch.tensor([[0.6, 0.8], [0, 0], [-1, 0]]))
     scaled.sum().backward()
     assert Z.grad.isfinite().all()
+
+
+def test_the_mean_with_the_mirror_image():
+    images, encoder = torch.rand(5, 1, 4, 6), mlp(24, 3, seed=0)
+    both = MirrorMean(encoder)
+    assert torch.equal(both.train()(images), encoder(images))
+    Z = both.eval()(images)
+    assert torch.allclose(Z, both(images.flip(3)))
+    assert torch.allclose(Z, torch.stack([encoder(images), encoder(images.flip(3))]).mean(dim=0))

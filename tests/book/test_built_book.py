@@ -57,6 +57,18 @@ def test_no_cell_failed_or_chattered(chapters):
         assert not re.search(r"Traceback|Warning:", article(page).get_text())
 
 
+def test_each_warning_of_fit_is_seen_in_the_clinic_and_nowhere_else(pages):
+    seen = {name: article(page).get_text() for name, page in pages.items()}
+    clinic = seen.pop("chapters/training_clinic.html")
+    for words in (
+        "embeddings collapsed in epoch",
+        "training ended in epoch",
+        "nothing was learned",
+    ):
+        assert words in clinic
+        assert not any(words in text for text in seen.values())
+
+
 def test_nothing_glued_is_missing_or_not_a_number(pages):
     for name, page in pages.items():
         for text in page.select(".pasted-text"):
