@@ -224,7 +224,7 @@ TARGETS = {
     "source A": ("mnist", source_a, (10,)),
     "snnlib, MLP": ("mnist", partial(ours, A_MLP, supervised_contrastive, 5e-3), (1, 2, 6)),
     "snnlib, CNN": ("mnist", partial(ours, digits, supervised_contrastive, 1e-2), (1, 5)),
-    "Fashion: snnlib, CNN": ("fashion_mnist", partial(ours, garments, CENTRES, 1e-2), (7,)),
+    "Fashion: snnlib, CNN": ("fashion_mnist", partial(ours, garments, CENTRES, 1e-2), (8,)),
     "Fashion: snnlib, MLP": ("fashion_mnist", partial(ours, B_MLP, CENTRES, 2e-3), (2, 8)),
 }
 COMPANY = {
