@@ -5,7 +5,7 @@
 Every strategy trains the encoder of source A on 50 000 images for 1, 2 and 4 seconds, each a
 training of its own with a learning rate in one cycle. How many steps that are is measured first,
 strategy by strategy. All get the same search beforehand: embeddings as they are or scaled to length
-one, and three learning rates, 2 s each, judged by the nearest anchor on 10 000 validation images.
+one, and three learning rates, 1 s each, judged by the nearest anchor on 10 000 validation images.
 Three seeds. An interrupted run goes on where it stopped.
 """
 
@@ -27,7 +27,7 @@ from snnlib.sampling import BatchDataset, PairDataset, TripletDataset
 from snnlib.training import fit
 
 SEEDS, SEARCH_SEED = (0, 1, 2), 10
-BUDGETS, SEARCH_BUDGET = (1, 2, 4), 2
+BUDGETS, SEARCH_BUDGET = (1, 2, 4), 1
 RATES = (1e-3, 3e-3, 1e-2)
 CLASSES, PER_CLASS = 10, 25
 BATCH = CLASSES * PER_CLASS  # images a step, for all strategies alike
