@@ -5,7 +5,6 @@ from itertools import pairwise
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 __all__ = ["MirrorMean", "UnitLength", "cnn", "device", "mlp"]
 
@@ -132,7 +131,9 @@ class UnitLength(nn.Module):
         Tensor, shape (n, d)
             A row of zeros stays one.
         """
-        return functional.normalize(embeddings)
+        norms = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
+        # Divided by 1, a row of zeros stays what it is, and its gradient stays modest.
+        return embeddings / norms.masked_fill(norms == 0, 1)
 
 
 class MirrorMean(nn.Module):

@@ -119,7 +119,7 @@ def test_unit_length():
     scaled = UnitLength()(Z)
     assert torch.allclose(scaled, torch.tensor([[0.6, 0.8], [0, 0], [-1, 0]]))
     scaled.sum().backward()
-    assert Z.grad.isfinite().all()
+    assert Z.grad.abs().max() <= 1
 
 
 def test_the_mean_with_the_mirror_image():

@@ -249,6 +249,17 @@ def test_gradients_equal_to_differences(loss, batch):
     assert slope == pytest.approx((ahead - behind) / (2 * step), rel=1e-3, abs=1e-3)
 
 
+@given(batches(copies=False), st.sampled_from([0.1, 1.0]))
+def test_gradient_of_supervised_contrastive_equal_to_pytorch_metric_learning(batch, temperature):
+    Z, labels, _ = batch
+    counted = (labels[:, None] == labels).sum(dim=1) > 1
+    ours, theirs = (Z.double().requires_grad_() for _ in range(2))
+    (3 * supervised_contrastive(ours, labels, temperature)).backward()
+    loss = SupConLoss(temperature, reducer=MeanReducer())(theirs, labels)
+    (3 * loss * len(Z) / counted.sum()).backward()
+    assert torch.allclose(ours.grad, theirs.grad, rtol=1e-6, atol=1e-8)
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 @given(batch=batches())
 def test_gradients_are_finite_and_sum_to_zero(loss, batch):
@@ -308,6 +319,12 @@ def test_the_loss_keeps_the_type_of_the_embeddings():
     labels = torch.arange(6) % 2
     for loss, dtype in itertools.product(LOSSES, [torch.float32, torch.float64]):
         assert loss(torch.randn(6, 3, dtype=dtype), labels).dtype == dtype
+
+
+def test_an_embedding_of_zeros_has_a_modest_gradient():
+    Z = torch.tensor([[0.0, 0], [1, 0], [0, 1], [1, 1]], requires_grad=True)
+    supervised_contrastive(Z, torch.tensor([0, 0, 1, 1]), 0.5).backward()
+    assert Z.grad.norm(dim=1).max() < 4
 
 
 def test_distances_far_from_the_origin_are_exact():

@@ -244,13 +244,34 @@ def supervised_contrastive(embeddings, labels, temperature=0.1):
     """
     _check(embeddings, labels)
     _check_temperature(temperature)
-    Z = functional.normalize(embeddings)
-    positive = _kinds(labels)[1].to(Z.dtype)
+    norms = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
+    # A row of zeros stays one. The root on both factors divides their products by the temperature.
+    Z = embeddings / (norms.masked_fill(norms == 0, 1) * temperature**0.5)
+    positive = (labels[:, None] == labels).fill_diagonal_(False).to(Z.dtype)
     count = positive.sum(dim=1)
     share = positive / (count.clamp(min=1) * count.count_nonzero())[:, None]
-    # No image is its own candidate. Finite, since 0 · ∞ would be NaN.
-    logits = ((Z / temperature) @ Z.T).fill_diagonal_(torch.finfo(Z.dtype).min / 2)
-    return functional.cross_entropy(logits, share, reduction="sum")
+    return _CrossEntropyOfProducts.apply(Z, share)
+
+
+class _CrossEntropyOfProducts(torch.autograd.Function):
+    """−Σ share · log softmax(Z · Zᵀ), no row being its own candidate.
+
+    Its gradient in closed form takes one product of matrices where autograd takes two.
+    """
+
+    @staticmethod
+    def forward(context, Z, share):
+        # Finite, since 0 · ∞ would be NaN.
+        logits = (Z @ Z.T).fill_diagonal_(torch.finfo(Z.dtype).min / 2)
+        logarithms = logits.log_softmax(dim=1)
+        context.save_for_backward(Z, share, logarithms)
+        return -torch.dot(logarithms.flatten(), share.flatten())
+
+    @staticmethod
+    def backward(context, gradient):
+        Z, share, logarithms = context.saved_tensors
+        slopes = logarithms.exp().mul_(share.sum(dim=1, keepdim=True)).sub_(share)
+        return (slopes + slopes.T).mul_(gradient) @ Z, None
 
 
 def prototype(embeddings, labels, temperature=1.0):
