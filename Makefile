@@ -40,8 +40,9 @@ lint: $(INSTALLED)
 unit: $(INSTALLED)
 	$(BIN)/pytest tests --ignore tests/book
 
+# A healthy training warns of nothing; the clinic catches the warnings that it provokes.
 notebook-tests: notebooks
-	SNNLIB_PROFILE=fast $(BIN)/pytest --nbmake --nbmake-timeout=600 $(CHAPTERS:.md=.ipynb)
+	SNNLIB_PROFILE=fast PYTHONWARNINGS=error::RuntimeWarning $(BIN)/pytest --nbmake --nbmake-timeout=600 $(CHAPTERS:.md=.ipynb)
 
 test-book: notebooks
 	SNNLIB_PROFILE=fast $(JUPYTER_BOOK) --path-output _build/test \
