@@ -91,7 +91,7 @@ def batch_all(embeddings, labels, margin=0.5):
         positive and finite.
     """
     _check(embeddings, labels, margin)
-    return _mean_over_triplets(embeddings, labels, margin, negatives_beyond_positive=False)
+    return _mean_over_triplets(embeddings, labels, margin, beyond=False)
 
 
 def semi_hard(embeddings, labels, margin=0.5):
@@ -124,7 +124,7 @@ def semi_hard(embeddings, labels, margin=0.5):
         positive and finite.
     """
     _check(embeddings, labels, margin)
-    return _mean_over_triplets(embeddings, labels, margin, negatives_beyond_positive=True)
+    return _mean_over_triplets(embeddings, labels, margin, beyond=True)
 
 
 def nearest_semi_hard(embeddings, labels, margin=0.5):
@@ -160,12 +160,9 @@ def nearest_semi_hard(embeddings, labels, margin=0.5):
     D = _distances(embeddings)
     same, positive = _kinds(labels)
     with torch.no_grad():
-        anchors, columns, to_positive = _positives_by_anchor(D, positive)
-        near_first, order = D.masked_fill(same, torch.inf).sort(dim=1)
-        nearest = _first_beyond(near_first, to_positive)
-        end = torch.searchsorted(near_first, to_positive + margin)
-        there = (nearest < end)[anchors, columns]
-        negatives = order[anchors, nearest[anchors, columns].clamp(max=len(D) - 1)]
+        anchors, columns, order, begin, end = _runs(D, same, positive, margin, beyond=True)
+        there = (begin < end)[anchors, columns]
+        negatives = order[anchors, begin[anchors, columns].clamp(max=len(D) - 1)]
     cost = D[positive] - D[anchors, negatives] + margin
     # A NaN is in no window, but must not pass in silence.
     cost = torch.where(there | cost.isnan(), cost, 0)
@@ -368,40 +365,39 @@ def _distances(embeddings):
     return squares.masked_fill(zero, 1).sqrt().masked_fill(zero, 0)
 
 
-def _positives_by_anchor(D, positive):
-    """Distances to the positives, row by row: (n, k), where k is the largest number of them.
+def _runs(D, same, positive, margin, *, beyond):
+    """For each positive pair the negatives nearer than d(a, p) + m, as a run in their order.
 
-    Also the place of each positive pair, in the order of ``positive.nonzero()``: row and column.
-    Rows with fewer are filled up by −∞.
+    With the negatives of an anchor in order of their distance, those that form an active triplet
+    with a given positive stand side by side. If `beyond`, only those farther than the positive.
+
+    Returns each positive pair's anchor and place among the anchor's positives; the order of the
+    negatives of each anchor, (n, n); and where runs begin and end in it, (n, k), for the largest
+    number k of positives. Rows with fewer positives end in empty runs.
     """
     anchors = positive.nonzero()[:, 0]
     columns = (positive.cumsum(dim=1) - 1)[positive]
-    table = D.new_full((len(D), int(columns.max()) + 1), -torch.inf)
-    table[anchors, columns] = D[positive]
-    return anchors, columns, table
+    to_positive = D.new_full((len(D), int(columns.max()) + 1), -torch.inf)
+    to_positive[anchors, columns] = D[positive]
+    near_first, order = D.masked_fill(same, torch.inf).sort(dim=1)
+    end = torch.searchsorted(near_first, to_positive + margin)
+    if not beyond:
+        return anchors, columns, order, torch.zeros_like(end), end
+    # Farther, and not just by rounding.
+    begin = torch.searchsorted(near_first, to_positive * (1 + 1e-9), right=True)
+    return anchors, columns, order, torch.minimum(begin, end), end
 
 
-def _first_beyond(near_first, to_positive):
-    """Place of the first negative that is farther than each positive, not just by rounding."""
-    return torch.searchsorted(near_first, to_positive * (1 + 1e-9), right=True)
-
-
-def _mean_over_triplets(embeddings, labels, margin, *, negatives_beyond_positive):
-    """Mean of d(a, p) − d(a, n) + m over the triplets with d(a, n) < d(a, p) + m.
+def _mean_over_triplets(embeddings, labels, margin, *, beyond):
+    """Mean of d(a, p) − d(a, n) + m over the triplets of all runs.
 
     The sum over triplets is a sum over distances: each weighs as many times as triplets hold it,
-    plus as a positive's, minus as a negative's. With the negatives of an anchor in order of their
-    distance, the triplets of a positive are a run of them, so counting takes n² log n steps.
+    plus as a positive's, minus as a negative's. So counting takes n² log n steps.
     """
     D = _distances(embeddings)
     same, positive = _kinds(labels)
     with torch.no_grad():
-        anchors, columns, to_positive = _positives_by_anchor(D, positive)
-        near_first, order = D.masked_fill(same, torch.inf).sort(dim=1)
-        end = torch.searchsorted(near_first, to_positive + margin)
-        begin = torch.zeros_like(end)
-        if negatives_beyond_positive:
-            begin = torch.minimum(_first_beyond(near_first, to_positive), end)
+        anchors, columns, order, begin, end = _runs(D, same, positive, margin, beyond=beyond)
         runs = end - begin
         # How many runs hold a negative: one more from each beginning on, one less from each end.
         steps = D.new_zeros(len(D), len(D) + 1)
