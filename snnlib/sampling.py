@@ -225,8 +225,7 @@ def draw_batches(labels, n, classes, per_class, *, seed):
     """Draw class-balanced batches: P classes a batch, K images of each.
 
     The classes of a batch are drawn at random. Of a class, every image is used about equally often,
-    and none twice in a batch. Hermans, Beyer and Leibe (2017), section 2,
-    call them PK batches.
+    and none twice in a batch. Hermans, Beyer and Leibe (2017), section 2, call them PK batches.
 
     Parameters
     ----------
