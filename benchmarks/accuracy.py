@@ -4,11 +4,12 @@
 
 Three seeds a case, all on the 60 000 training images; how snnlib trains was chosen on 10 000 of
 them, but for the epochs and the mirror mean of the CNN on garments, which were set after a first,
-shorter run had been scored on test images. Seconds count from images in memory to the embeddings of the test images: drawing, training
-and embedding. Where a case stands with several epochs, each is a training of its own, but for the
-source's procedure and the online mining, whose learning rate is constant: there one training is
-scored on its way. Anchors come from training images, scores from test images, the cut of the
-pair accuracy from pairs of training images. An interrupted run goes on where it stopped.
+shorter run had been scored on test images. Seconds count from images in memory to the embeddings
+of the test images: drawing, training and embedding. Where a case stands with several epochs, each
+is a training of its own, but for the source's procedure and the online mining, whose learning rate
+is constant: there one training is scored on its way. Anchors come from training images, scores
+from test images, the cut of the pair accuracy from pairs of training images. An interrupted run
+goes on where it stopped.
 """
 
 import itertools
