@@ -14,6 +14,7 @@ __all__ = [
     "contingency",
     "curves",
     "distances",
+    "face",
     "pairs",
     "scatter",
     "triplets",
@@ -260,4 +261,47 @@ def distances(values, same, ax=None, margin=None):
         ax.axvline(margin, color="black", linestyle="--", label=f"margin {margin:g}")
     ax.set(xlabel="Euclidean distance of the embeddings", ylabel="pairs")
     ax.legend()
+    return ax
+
+
+def face(values, marked=(), ax=None, limit=None):
+    """Draw an array whose tiles lie as the 3 × 13 pins of a connector face do.
+
+    Parameters
+    ----------
+    values : ndarray, shape (3 h, 13 w)
+        A camera image, or a map: each pin is a tile of h × w values.
+    marked : sequence of (int, int), default ()
+        Pin column (1 … 13) and row (1 … 3) of pins to frame.
+    ax : Axes, optional
+        Where to draw; the current one if None.
+    limit : float, optional
+        Values run from blue at -limit over white to red at limit; grey from 0 to 1 if None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If the array can't be cut into 3 × 13 tiles.
+    """
+    rows, columns = 3, 13
+    if values.ndim != 2 or values.shape[0] % rows or values.shape[1] % columns:
+        raise ValueError(f"expected 3 × 13 tiles of one size, got an array {values.shape}")
+    ax = ax or plt.gca()
+    colours = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if limit else {"vmin": 0, "vmax": 1}
+    ax.imshow(values, extent=(0.5, columns + 0.5, rows + 0.5, 0.5), aspect="auto", **colours)
+    for pin, row in marked:
+        ax.add_patch(plt.Rectangle((pin - 0.5, row - 0.5), 1, 1, fill=False, ec=DIFFERENT, lw=2.5))
+    ax.set_xticks(range(1, columns + 1))
+    ax.set_yticks(range(1, rows + 1))
+    if limit:
+        ax.set_xticks(np.arange(1, columns) + 0.5, minor=True)
+        ax.set_yticks(np.arange(1, rows) + 0.5, minor=True)
+        ax.grid(which="minor", color="#777777", alpha=1, lw=0.6)
+    ax.grid(False, which="major")
+    ax.tick_params(which="both", length=0)
+    ax.set(xlabel="pin column", ylabel="pin row")
     return ax

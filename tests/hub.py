@@ -1,4 +1,4 @@
-"""A small Hugging Face Hub on this machine, with one data set in it."""
+"""A small Hugging Face Hub on this machine, with a few data sets in it."""
 
 import hashlib
 import io
@@ -37,16 +37,20 @@ def parquet_bytes(n, seed):
     return buffer.getvalue()
 
 
-class Hub:
-    """Serves a small MNIST, laid out as the real one; `cut_off` ends its image files half-way."""
+def mnist():
+    """A small MNIST, laid out as the real one."""
+    return {
+        "README.md": CARD.encode(),
+        "mnist/train-00000-of-00001.parquet": parquet_bytes(40, seed=40),
+        "mnist/test-00000-of-00001.parquet": parquet_bytes(20, seed=20),
+    }
 
-    def __init__(self):
-        self.repository, self.cut_off = "ylecun/mnist", False
-        self.files = {
-            "README.md": CARD.encode(),
-            "mnist/train-00000-of-00001.parquet": parquet_bytes(40, seed=40),
-            "mnist/test-00000-of-00001.parquet": parquet_bytes(20, seed=20),
-        }
+
+class Hub:
+    """Serves repositories: name → path → bytes; `cut_off` ends parquet files half-way."""
+
+    def __init__(self, repositories=None):
+        self.repositories, self.cut_off = repositories or {"ylecun/mnist": mnist()}, False
 
         class Handler(BaseHTTPRequestHandler):
             hub = self
@@ -80,11 +84,11 @@ class Hub:
         path = unquote(address.path)
         if path == "/":
             return self.send(handler, b"ok", body, {"Content-Type": "text/plain"})
-        file = re.fullmatch(rf"/datasets/{self.repository}/resolve/[^/]+/(.+)", path)
-        if file and file[1] in self.files:
-            content = self.files[file[1]]
+        file = re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/[^/]+/(.+)", path)
+        if file and file[2] in self.repositories.get(file[1], {}):
+            content = self.repositories[file[1]][file[2]]
             tag = f'"{hashlib.sha256(content).hexdigest()}"'
-            half = body and self.cut_off and file[1].endswith(".parquet")
+            half = body and self.cut_off and file[2].endswith(".parquet")
             return self.send(handler, content, body, {"ETag": tag, "X-Repo-Commit": REVISION}, half)
         listing = self.listing(path, recursive="recursive=true" in address.query.lower())
         if listing is None:
@@ -106,21 +110,22 @@ class Hub:
         handler.close_connection = half
 
     def listing(self, path, recursive):
-        base = f"/api/datasets/{self.repository}"
-        if path in (base, f"{base}/revision/main", f"{base}/revision/{REVISION}"):
-            siblings = [{"rfilename": name} for name in self.files]
-            return {"id": self.repository, "sha": REVISION, "siblings": siblings, "tags": []}
-        tree = re.fullmatch(rf"{base}/tree/[^/]+/?(.*)", path)
-        if tree is None:
+        pattern = r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree)/[^/]+/?(.*))?"
+        asked = re.fullmatch(pattern, path)
+        if asked is None or asked[1] not in self.repositories:
             return None
-        below = [name for name in self.files if name.startswith(f"{tree[1]}/" if tree[1] else "")]
-        depth = len(tree[1].split("/")) if tree[1] else 0
+        files = self.repositories[asked[1]]
+        if asked[2] != "tree":
+            siblings = [{"rfilename": name} for name in files]
+            return {"id": asked[1], "sha": REVISION, "siblings": siblings, "tags": []}
+        folder = asked[3]
+        below = [name for name in files if name.startswith(f"{folder}/" if folder else "")]
+        depth = len(folder.split("/")) if folder else 0
         folders = {"/".join(name.split("/")[: depth + 1]) for name in below} - set(below)
         entries = [{"type": "directory", "path": f, "oid": "0" * 40} for f in sorted(folders)]
         deep = below if recursive else [name for name in below if name.count("/") == depth]
-        return (entries + [self.entry(name) for name in deep]) or None
+        return (entries + [self.entry(name, files[name]) for name in deep]) or None
 
-    def entry(self, name):
-        content = self.files[name]
+    def entry(self, name, content):
         oid = hashlib.sha1(content).hexdigest()
         return {"type": "file", "path": name, "size": len(content), "oid": oid}

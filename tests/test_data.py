@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
@@ -21,6 +22,7 @@ from hub import Hub, parquet_bytes
 from PIL import Image
 
 from snnlib.data import load, loading, stored
+from snnlib.nsoartc.dataset import simulate
 
 HUB_REACHABLE = stored.hub_reachable  # before the tests put their own in its place
 NAMES = ("mnist", "fashion_mnist", "digits")
@@ -32,6 +34,7 @@ def elsewhere(monkeypatch, tmp_path):
     monkeypatch.delenv("SNNLIB_DATA", raising=False)
     monkeypatch.setattr(stored, "hub_reachable", lambda: False)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SNNLIB_NSOARTC", raising=False)
     loading._load_whole.cache_clear()
     yield
     loading._load_whole.cache_clear()
@@ -99,6 +102,13 @@ def test_one_split_of_a_mirror(mirror):
     assert labels.tolist() == list(range(10)) * 2
 
 
+def test_a_set_of_the_hub_with_more_than_one_split(monkeypatch):
+    splits = {"train": 1, "test": 2}
+    monkeypatch.setattr(stored, "_from_cache", lambda name, split: splits)
+    with pytest.raises(ValueError, match=r"expected one split in a/b, got \['train', 'test'\]"):
+        stored.hub_dataset("a/b")
+
+
 def test_a_mirror_without_the_set_is_passed_over(mirror):
     assert load("fashion_mnist", "train").source == "drawn garments (stand-in)"
 
@@ -124,7 +134,10 @@ def test_drawing_a_part():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("cifar", "train"), "name must be one of mnist, fashion_mnist, digits; got 'cifar'"),
+        (
+            ("cifar", "train"),
+            "name must be one of mnist, fashion_mnist, digits, nsoartc; got 'cifar'",
+        ),
         (("mnist", "validation"), "split must be one of train, test; got 'validation'"),
         (("mnist", "train", None, 0, "web"), "source must be one of .*; got 'web'"),
         (("digits", "test", 501), "10 … 500 .* got 501"),
@@ -295,3 +308,112 @@ def test_an_interrupted_download_leaves_nothing_that_looks_whole(tmp_path):
         assert "did not deliver ylecun/mnist" in told[0]
         hub.cut_off = False
         assert in_a_process(LOAD, hub.address, tmp_path)[1] == 20
+
+
+def test_maps_come_from_the_simulated_cell(mirror):
+    retest = load("nsoartc", "retest")
+    assert retest.source == "nsoartc, simulated cell"
+    assert retest.images.shape == (300, 1, 36, 39)
+    assert load("nsoartc", "retest") is retest
+    with pytest.raises(ValueError, match="read-only"):
+        retest.images[0] = 0
+
+
+def test_a_part_of_the_maps_is_made_by_itself():
+    few, again = (load("nsoartc", "test", size=41, seed=3) for _ in range(2))
+    assert np.bincount(few.labels).tolist() == [32] + [1] * 9
+    assert np.array_equal(few.images, again.images)
+    assert len(few.class_names) == 10
+    with pytest.raises(ValueError, match="10 … 4000 for the test maps, got 9"):
+        load("nsoartc", "test", size=9)
+
+
+@pytest.mark.parametrize(
+    ("split", "source", "message"),
+    [
+        ("exam", None, "split must be one of train, validation, .*; got 'exam'"),
+        ("later", "hub", "split must be one of train, test, validation, calibration; got 'later'"),
+        ("train", "mirror", "source must be one of simulator, hub; got 'mirror'"),
+    ],
+)
+def test_maps_that_are_not_there(split, source, message):
+    with pytest.raises(ValueError, match=message):
+        load("nsoartc", split, source=source)
+
+
+def test_an_unknown_source_of_maps_in_the_environment(monkeypatch):
+    monkeypatch.setenv("SNNLIB_NSOARTC", "web")
+    with pytest.raises(ValueError, match="SNNLIB_NSOARTC must be one of simulator, hub; got 'web'"):
+        load("nsoartc", "train")
+
+
+def published(modes, parts):
+    """A repository of maps as the published ones are laid out, with labels of another order."""
+    maps = simulate(parts, modes, part_seed=parts, shot_seed=parts)
+    rows = {f"data{k}": v for k, v in enumerate(maps.images.reshape(len(maps), -1).T)}
+    order = np.random.default_rng(parts).permutation(len(modes))
+    names = np.array(maps.class_names)[maps.labels]
+    buffer = io.BytesIO()
+    rows |= {"label": order[maps.labels], "fmode": names}
+    datasets.Dataset.from_dict(rows).to_parquet(buffer)
+    return {"README.md": b"", "data/train-00000-of-00001.parquet": buffer.getvalue()}
+
+
+MAPS = """
+import json
+from snnlib.data import load
+sets = {split: load("nsoartc", split) for split in ("train", "validation", "calibration", "test")}
+print(json.dumps({split: [maps.source, len(maps), maps.class_names, maps.labels.tolist(),
+    maps.images.sum(axis=(1, 2, 3)).tolist()] for split, maps in sets.items()}))
+"""
+
+
+@pytest.fixture(scope="module")
+def connectors():
+    train, test = loading.MAP_HUB_NAMES["train"], loading.MAP_HUB_NAMES["test"]
+    modes = ("OK", "92D05", "31X10")
+    return {train: published(modes, 10), test: published(modes, 3)}
+
+
+def test_the_published_maps_by_choice(connectors, tmp_path, monkeypatch):
+    monkeypatch.setenv("SNNLIB_NSOARTC", "hub")
+    with Hub(connectors) as hub:
+        sets = in_a_process(MAPS, hub.address, tmp_path)
+    assert in_a_process(MAPS, hub.address, tmp_path) == sets  # the server is gone
+    assert {split: values[1] for split, values in sets.items()} == {
+        "train": 18,
+        "validation": 6,
+        "calibration": 6,
+        "test": 9,
+    }
+    for split, (source, _, names, labels, _) in sets.items():
+        repository = loading.MAP_HUB_NAMES["test" if split == "test" else "train"]
+        assert source == f"nsoartc, Hugging Face Hub ({repository})"
+        assert names == ["OK", "31X10", "92D05"]
+        assert len(set(np.bincount(labels))) == 1  # each class in proportion
+    maps = simulate(3, ("OK", "92D05", "31X10"), part_seed=3, shot_seed=3)
+    assert sets["test"][3] == maps.labels.tolist()
+    np.testing.assert_allclose(sets["test"][4], maps.images.sum(axis=(1, 2, 3)), rtol=1e-5)
+    train = sets["train"][4] + sets["validation"][4] + sets["calibration"][4]
+    assert len(set(train)) == 30  # no part is in two of them
+
+
+def test_a_published_failure_mode_that_was_not_trained(connectors, tmp_path):
+    train, test = connectors
+    new = {train: connectors[train], test: published(("OK", "61Y10"), 3)}
+    code = """
+import json
+from snnlib.data import load
+try:
+    load("nsoartc", "test", source="hub")
+except ValueError as error:
+    print(json.dumps(str(error)))
+"""
+    with Hub(new) as hub:
+        told = in_a_process(code, hub.address, tmp_path)
+    assert told.startswith("row 3: unknown failure mode '61Y10': expected one of ['OK', '31X10'")
+
+
+def test_the_hub_insisted_on_for_maps_and_out_of_reach():
+    with pytest.raises(ConnectionError, match="NSOARTC_Tanshi_1221 is not in its cache"):
+        load("nsoartc", "train", source="hub")

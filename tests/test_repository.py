@@ -24,7 +24,8 @@ TEXTS = {".ipynb", ".md", ".py", ".toml", ".yml"}
 ROOMS = {
     "images": set(),
     "profile": set(),
-    "data": {"images"},
+    "nsoartc": {"images"},
+    "data": {"images", "nsoartc"},
     "sampling": {"images"},
     "losses": set(),
     "augmentation": set(),
@@ -39,6 +40,7 @@ ROOMS = {
 # Packages that must not be loaded where they are not needed.
 STRANGERS = {
     "images": {"torch", "matplotlib", "datasets"},
+    "nsoartc": {"torch", "tensorflow", "matplotlib", "datasets"},
     "data": {"torch", "matplotlib"},
     "losses": {"matplotlib", "sklearn", "datasets"},
     "augmentation": {"matplotlib", "sklearn", "datasets"},

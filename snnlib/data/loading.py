@@ -1,4 +1,7 @@
-"""Where an image set comes from: the mirror, then the Hub, then a stand-in."""
+"""Where an image set comes from: the mirror, then the Hub, then a stand-in.
+
+Inspection maps come from the simulated cell, or by choice from the Hub.
+"""
 
 import os
 import warnings
@@ -6,9 +9,12 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from sklearn.model_selection import train_test_split
 
 from snnlib.data import standins, stored
 from snnlib.images import ImageSet
+from snnlib.nsoartc.dataset import SPLITS as MAP_SPLITS
+from snnlib.nsoartc.dataset import class_names_of, modes_of, named_set, set_of_rows
 
 __all__ = ["load"]
 
@@ -37,6 +43,16 @@ STANDINS = {
 SPLITS = ("train", "test")
 SOURCES = ("mirror", "hub", "standin")
 
+MAPS = "nsoartc"
+MAP_SOURCES = ("simulator", "hub")
+MAP_HUB_NAMES = {
+    "train": "YxBxRyXJx/NSOARTC_Tanshi_1221",
+    "test": "YxBxRyXJx/NSOARTC_Tanshi_TEST_0107",
+}
+# The Hub has a training and a test set; shares of the former that are set aside for the others.
+SET_ASIDE = {"validation": 0.2, "calibration": 0.2}
+SET_ASIDE_SEED = 0
+
 
 def load(name, split, size=None, seed=0, source=None):
     """Load an image set, in memory, from the first place that has it.
@@ -47,28 +63,35 @@ def load(name, split, size=None, seed=0, source=None):
     neither file nor network: scikit-learn's digits, or drawn garments. A set is decoded once a
     process; its arrays are shared and read-only.
 
+    The maps of ``"nsoartc"`` come from the simulated inspection cell. By choice, with
+    ``source="hub"`` or the environment variable ``SNNLIB_NSOARTC=hub``, they are the published
+    sets; validation and calibration parts are then set aside from the published training set.
+
     Parameters
     ----------
-    name : {"mnist", "fashion_mnist", "digits"}
+    name : {"mnist", "fashion_mnist", "digits", "nsoartc"}
         Which set.
-    split : {"train", "test"}
-        Which part of it.
+    split : str
+        Which part of it: ``"train"`` or ``"test"``, for maps also ``"validation"`` or
+        ``"calibration"``, and if simulated ``"unseen"``, ``"retest"`` or ``"later"``; see
+        `snnlib.nsoartc.dataset.named_set`.
     size : int, optional
         Draw so many images, each class in proportion; all of them in their own order if None.
     seed : int, default 0
         Seed of that draw.
-    source : {"mirror", "hub", "standin"}, optional
-        Insist on one place.
+    source : {"mirror", "hub", "standin", "simulator"}, optional
+        Insist on one place; the last one for maps only, which know no mirror and no stand-in.
 
     Returns
     -------
     ImageSet
-        Images (n, 1, 28, 28) float32 in [0, 1]; its `source` says where they came from.
+        Images (n, 1, 28, 28) float32 in [0, 1], or raw maps (n, 1, 36, 39) float32; its `source`
+        says where they came from.
 
     Raises
     ------
     ValueError
-        If a name, split, size or source is unknown, or the mirror's file is broken.
+        If a name, split, size or source is unknown, or a file is broken.
     NotADirectoryError
         If ``SNNLIB_DATA`` is set and is no folder.
     FileNotFoundError
@@ -81,23 +104,31 @@ def load(name, split, size=None, seed=0, source=None):
     RuntimeWarning
         If the Hub answers but does not deliver, and the stand-in takes its place.
     """
-    _check_choice("name", name, CLASS_NAMES)
+    _check_choice("name", name, (*CLASS_NAMES, MAPS))
+    if name == MAPS:
+        return _load_maps(split, size, seed, source)
     _check_choice("split", split, SPLITS)
     if source is not None:
         _check_choice("source", source, SOURCES)
     image_set = _load_whole(name, split, source, os.environ.get("SNNLIB_DATA"))
+    return _draw(image_set, size, seed, f"the {split} images of {name}")
+
+
+def _draw(image_set, size, seed, what):
     if size is None:
         return image_set
-    classes = len(image_set.class_names)
-    if not classes <= size <= len(image_set):
-        raise ValueError(
-            f"size must lie in {classes} … {len(image_set)} for the {split} images of {name} "
-            f"({image_set.source}), got {size}"
-        )
-    if size > len(image_set) - classes:  # too few would be left for a stratified draw
-        order = np.random.default_rng(seed).permutation(len(image_set))[:size]
-        return image_set.take(order)
-    return image_set.split(size, seed)[1]
+    return image_set.take(_drawn(image_set.labels, size, seed, f"{what} ({image_set.source})"))
+
+
+def _drawn(labels, size, seed, what):
+    """Positions of `size` of the labels, each class in proportion."""
+    classes = len(np.unique(labels))
+    if not classes <= size <= len(labels):
+        raise ValueError(f"size must lie in {classes} … {len(labels)} for {what}, got {size}")
+    if size > len(labels) - classes:  # too few would be left for a stratified draw
+        return np.random.default_rng(seed).permutation(len(labels))[:size]
+    everything = np.arange(len(labels))
+    return train_test_split(everything, test_size=size, random_state=seed, stratify=labels)[1]
 
 
 def _check_choice(what, value, choices):
@@ -113,8 +144,7 @@ def _load_whole(name, split, source, folder):
         found = places[place](name, split, folder, insist=source is not None)
         if found is not None:
             images, labels, words = found
-            images.flags.writeable = labels.flags.writeable = False
-            return ImageSet(images, labels, CLASS_NAMES[name], words)
+            return _locked(ImageSet(images, labels, CLASS_NAMES[name], words))
     raise FileNotFoundError(f"there is no {name} in the {source}")
 
 
@@ -153,3 +183,57 @@ def _from_hub(name, split, folder, insist):
 
 def _from_standin(name, split, folder, insist):
     return STANDINS[name](split)
+
+
+def _locked(image_set):
+    """The set itself, read-only, since all who ask for it share it."""
+    image_set.images.flags.writeable = image_set.labels.flags.writeable = False
+    return image_set
+
+
+def _load_maps(split, size, seed, source):
+    named = "source" if source else "SNNLIB_NSOARTC"
+    source = source or os.environ.get("SNNLIB_NSOARTC") or MAP_SOURCES[0]
+    _check_choice(named, source, MAP_SOURCES)
+    what = f"the {split} maps"
+    if source == "hub":
+        _check_choice("split", split, (*MAP_HUB_NAMES, *SET_ASIDE))
+        return _draw(_maps_from_hub(split), size, seed, what)
+    _check_choice("split", split, MAP_SPLITS)
+    if size is None:
+        return _simulated(split)
+    # Maps are made, not stored, so only those that were drawn are made.
+    return named_set(split, _drawn(modes_of(split), size, seed, what))
+
+
+@cache
+def _simulated(split):
+    return _locked(named_set(split))
+
+
+@cache
+def _maps_from_hub(split):
+    if split in SET_ASIDE:
+        return _set_aside()[split]
+    if split == "train":
+        return _set_aside()["rest"]
+    # A failure mode that was not trained has no label; to name it is better than to guess one.
+    return _rows_of_hub("test", _rows_of_hub("train").class_names)
+
+
+@cache
+def _set_aside():
+    """The published training set, cut into what trains and what is set aside."""
+    rest = whole = _rows_of_hub("train")
+    parts = {}
+    for split, share in SET_ASIDE.items():
+        rest, parts[split] = rest.split(round(share * len(whole)), SET_ASIDE_SEED)
+    return {name: _locked(part) for name, part in {**parts, "rest": rest}.items()}
+
+
+@cache
+def _rows_of_hub(split, modes=None):
+    repository = MAP_HUB_NAMES[split]
+    rows = stored.hub_dataset(repository)
+    modes = modes or class_names_of(rows["fmode"])
+    return _locked(set_of_rows(rows, f"{MAPS}, Hugging Face Hub ({repository})", modes))

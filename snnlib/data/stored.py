@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from PIL import Image
 
-__all__ = ["hub_reachable", "read_hub", "read_parquet"]
+__all__ = ["hub_dataset", "hub_reachable", "read_hub", "read_parquet"]
 
 PROBE_SECONDS = 5
 
@@ -77,13 +77,42 @@ def read_hub(repository, split, n_classes):
     """
     import datasets
 
-    if hub_reachable():
-        dataset = datasets.load_dataset(repository, split=split)
-    else:
-        dataset = _from_cache(repository, split)
+    dataset = hub_dataset(repository, split)
     if "image" in dataset.column_names:
         dataset = dataset.cast_column("image", datasets.Image(decode=False))
     return _decode(dataset.with_format("arrow")[:], n_classes)
+
+
+def hub_dataset(repository, split=None):
+    """Download one split from the Hub, or read it from the cache.
+
+    Parameters
+    ----------
+    repository : str
+        Name on the Hub, ``owner/name``.
+    split : str, optional
+        Name of the split; the only one if None.
+
+    Returns
+    -------
+    datasets.Dataset
+
+    Raises
+    ------
+    ConnectionError
+        If the Hub can't be reached and the set is not in the cache.
+    ValueError
+        If no split is named and there is not just one.
+    """
+    import datasets
+
+    download = datasets.load_dataset if hub_reachable() else _from_cache
+    found = download(repository, split=split)
+    if split is None:
+        if len(found) != 1:
+            raise ValueError(f"expected one split in {repository}, got {list(found)}")
+        (found,) = found.values()
+    return found
 
 
 @cache
