@@ -454,9 +454,10 @@ def test_windowed_says_where_a_pixel_is_not_finite(value):
         windowed(IMAGE, bad(IMAGE[0], 4, 0, value=value), 3)
 
 
-def test_windowed_says_where_the_reference_is_too_faint():
+@pytest.mark.parametrize("rest", [0, 1e-7])
+def test_windowed_says_where_the_reference_is_too_faint(rest):
     reference = IMAGE[0].copy()
-    reference[1:4, 2:5] = 0
+    reference[1:4, 2:5] = rest
     with pytest.raises(
         ValueError, match=r"reference in the window is too faint at position \(2, 3\).*divider"
     ):

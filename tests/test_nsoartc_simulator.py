@@ -2,7 +2,7 @@ import hashlib
 import inspect
 import subprocess
 import sys
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
@@ -56,9 +56,12 @@ def centroid(images):
     )
 
 
-def shift(before, after, camera):
-    """How far a tip moved in x, in pixels, by its side away from the wall that shades it."""
-    lit = {LEFT: slice(11, 18), CENTRE: slice(4, 18), RIGHT: slice(4, 11)}[camera]
+LIT = (slice(11, 18), slice(4, 18), slice(4, 11))  # the side of a tip that no wall shades
+
+
+def shift(before, after, camera, around=LIT):
+    """How far what is seen at some columns of each camera moved in x, in pixels."""
+    lit = around[camera]
     x, curve = np.arange(22), CubicSpline(np.arange(22), before[camera].sum(axis=0))
     profile = after[camera].sum(axis=0)
 
@@ -204,6 +207,13 @@ def test_the_wall_of_the_cavity_shades_a_recessed_tip_in_the_side_views():
     for camera in (LEFT, RIGHT):
         assert light[0, camera] < 0.98 * light[0, CENTRE]
         assert light[2, camera] < 0.8 * light[1, camera] < 0.8 * light[0, camera]
+
+
+def test_the_hole_hides_what_lies_behind_its_edge():
+    """It reaches farther down than up."""
+    ok, up, down = tips("OK", "72Y-50", "72Y50", pin=7, row=2)[:, CENTRE].sum(axis=(1, 2))
+    assert up < 0.95 * ok
+    assert down == pytest.approx(ok, rel=0.01)
 
 
 def test_side_cameras_see_the_hole_of_the_next_pin():
@@ -486,6 +496,16 @@ def test_depth_of_the_part_moves_the_side_images_opposite_ways(name, pin, sd, le
     np.testing.assert_allclose(centre, slope * aside, atol=0.005)
 
 
+def test_the_holes_move_with_the_part(level_1):
+    empty, moved = clean("72M"), clean(*["72M"] * 12, shot=only(Shot, "stand_off"))
+    before, *after = window(np.concatenate([empty, moved]), 7, 2)[:, :, 8:14]
+    edges = (slice(2, 10), None, slice(12, 20))  # of the hole
+    aside = [[shift(before, image, camera, edges) for camera in (LEFT, RIGHT)] for image in after]
+    left, right = np.transpose(aside)
+    assert right.std() > 0.5 * ASIDE
+    np.testing.assert_allclose(left, -right, atol=0.05)
+
+
 def test_defocus_is_as_specified(level_1):
     n = 100
     pairs = [clean(*[mode] * n, shot=only(Shot, "defocus")) for mode in ("OK", "72M")]
@@ -502,6 +522,14 @@ def test_defocus_is_as_specified(level_1):
     assert blur.mean() == pytest.approx(0.3**2, rel=0.3)
 
 
+def test_defocus_spreads_the_light_of_a_glint_and_keeps_it(level_1):
+    shot = only(Shot, "defocus", 1)
+    images = [clean(*["OK"] * 10, shot=shot, lot=Lot(glint=glint)) for glint in (1.0, 0.0)]
+    glint = window(images[0] - images[1], 7, 2)[:, CENTRE]
+    assert glint.max(axis=(1, 2)).min() < 0.6 * glint.max()
+    np.testing.assert_allclose(glint.sum(axis=(1, 2)), glint[0].sum(), rtol=0.03)
+
+
 def test_specks_only_darken(level_1):
     n = 50
     images, without = clean(*["OK"] * n, shot=only(Shot, "specks", 2)), clean("OK")
@@ -512,6 +540,15 @@ def test_specks_only_darken(level_1):
     np.testing.assert_allclose(number.mean(axis=0), 2, rtol=0.2)
     assert number[:, CENTRE].std() == pytest.approx(np.sqrt(2), rel=0.3)  # Poisson
     assert np.array_equal(clean(*["OK"] * n, shot=only(Shot, "specks", 0)), without.repeat(n, 0))
+
+
+def test_specks_on_one_another_darken_more(level_1):
+    images = clean("OK", "OK", shot=only(Shot, "specks", 300))
+    y, x = np.indices((11, 11)) - 5
+    spot = np.exp(-0.5 * (x**2 + y**2) * (simulator.PIXEL / simulator.SPECK_SIZE) ** 2)
+    one = -np.log(1 - simulator.SPECK * spot).sum()
+    number = -np.log(images.astype(np.float64) / clean("OK")).sum(axis=(2, 3)) / one
+    np.testing.assert_allclose(number, 300, rtol=0.15)
 
 
 def test_specks_lie_on_the_face_before_the_tips(level_1):
@@ -558,6 +595,16 @@ def test_a_duller_lot_makes_darker_tips_in_the_same_holes():
         window(images[0], 7, 2) for images in (clean("OK"), clean("OK", lot=lot), clean("72M"))
     )
     np.testing.assert_allclose(dull - missing, 0.5 * (usual - missing), atol=1e-6)
+
+
+def test_a_larger_tip_is_seen_larger():
+    dull = Lot(glint=0.0)
+    usual = draw_parts(["OK", "72M"], seed=0, process=ALIKE, lot=dull)
+    tip, larger = (
+        np.subtract(*window(shoot(replace(usual, size=size * usual.size)), 7, 2)[:, CENTRE])
+        for size in (1.0, 1.1)
+    )
+    assert larger.sum() / tip.sum() == pytest.approx(1.1**2, rel=0.005)
 
 
 def test_a_lot_with_pins_aside_shows_them_aside():

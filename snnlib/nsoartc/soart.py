@@ -195,7 +195,11 @@ class Soart(TransformerMixin, BaseEstimator):
         field.inside[0] = self.mean_
         self.responses_ = np.stack([response[0].copy() for response in field.responses()])
         self.dividers_ = _over_windows(self.responses_, self.responses_)
-        check_divider(self.dividers_, self._total(images), "the mean good response")
+        # On an even grey all responses are made of rounding and would pass for patterns among
+        # themselves, so they are held against the brightness as well.
+        brightness = sum(_over_windows(image, image) for image in images) / len(images)
+        for total in (self._total(images), brightness):
+            check_divider(self.dividers_, total, "the mean good response")
         return self
 
     def metrics(self, images):
@@ -335,7 +339,7 @@ class _Field:
         pixel, so b/5 is taken off there, once for all of them; arms are shared likewise.
         """
         self._fill_border()
-        self.padded /= FIELD**2 / ON - 1
+        self.padded *= ON / (FIELD**2 - ON)  # to multiply is several times as fast as to divide
         u, across, down, aslant, line, middle, low, right, out = self.room.reshape(9, -1)
         row = self.row
         _pair(u, 1, across)
@@ -344,7 +348,7 @@ class _Field:
         _sum([(across, -2), (u, 0), (across, 1)], line)
         _pair(line, row, out)  # the field: five lines, of which two pairs
         _sum([(out, -2 * row), (line, 0), (out, row)], low)
-        low /= ON
+        low *= 1 / ON
         np.subtract(u, low, out=middle)
         np.subtract(line, low, out=out)
         yield self._cut(out)
