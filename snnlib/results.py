@@ -108,7 +108,7 @@ class Results:
         Returns
         -------
         DataFrame
-            Strings such as ``95.04 ± 0.10 %``.
+            Strings such as ``95.04 ± 0.10 %``, or ``95.04 %`` for a case that was run once.
 
         Raises
         ------
@@ -164,6 +164,8 @@ class Results:
 
 
 def _mean_sd(percentages):
+    if len(percentages) == 1:
+        return f"{percentages[0]:.2f} %"
     return f"{percentages.mean():.2f} ± {percentages.std(ddof=1):.2f} %"
 
 

@@ -463,3 +463,8 @@ def test_windowed_says_where_the_reference_is_too_faint(rest):
     ):
         windowed(IMAGE, reference, 3)
     windowed(IMAGE, reference, 5)
+
+
+def test_windowed_without_an_image():
+    with pytest.raises(ValueError, match=r"expected at least one image, got shape \(0, 5, 6\)"):
+        windowed(np.ones((0, 5, 6)), np.ones((5, 6)), 3)

@@ -677,3 +677,16 @@ def test_seeds_are_not_negative():
         draw_parts(["OK"], seed=-1)
     with pytest.raises(ValueError, match="non-negative"):
         shoot(draw_parts(["OK"], seed=0), Shot(), seed=-1)
+
+
+@pytest.mark.parametrize(
+    ("lot", "message"),
+    [
+        ({"cameras": (0.1, 0.1)}, "cameras of a lot must be 3 finite numbers"),
+        ({"placement": (np.nan, 0)}, "placement of a lot must be 2 finite numbers"),
+        ({"brightness": -3}, "brightness of a lot must be at least 0 and finite, got -3"),
+    ],
+)
+def test_a_lot_that_can_not_be(lot, message):
+    with pytest.raises(ValueError, match=message):
+        Lot(**lot)

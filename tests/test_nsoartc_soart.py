@@ -435,12 +435,14 @@ def test_nothing_works_before_fit(use):
         use(Soart(), GOOD)
 
 
-@pytest.mark.parametrize("grey", [0.0, 0.1, 0.3, 1 / 3, 0.45, 0.5, 0.7, 1.0])
-def test_a_reference_without_a_pattern_is_refused(grey):
-    images = np.full((3, *IMAGE_SHAPE), grey, dtype=np.float32)
+@settings(max_examples=30)
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=3))
+def test_even_greys_are_no_reference(greys):
+    """Whatever rounding makes of them."""
+    images = np.multiply.outer(np.float32(greys), np.ones(IMAGE_SHAPE, dtype=np.float32))
     with pytest.raises(
         ValueError,
-        match=r"the mean good response is too faint at position \(0, 0, 0, 0\): its effective "
+        match=r"the mean good response is too faint at position \(\d, \d, \d, \d+\): its effective "
         r"divider .* must be above 1e-12 of the mean S_T",
     ):
         Soart().fit(images)
@@ -461,3 +463,9 @@ def test_the_pin_without_a_pattern_is_named():
     images[:, 1, 20:46, 240:] = 0.5  # pins 12 and 13 of row 2 in the centre camera
     with pytest.raises(ValueError, match=r"too faint at position \(0, 1, 1, 11\)"):
         Soart().fit(images)
+
+
+def test_a_value_is_an_integer():
+    assert locate(np.int64(817)) == locate(817)
+    with pytest.raises(TypeError, match="integer"):
+        locate(3.0)

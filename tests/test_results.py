@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -44,6 +45,8 @@ def test_mean_and_spread(table):
     shown = table.mean_sd(["fast", "slow"], {"kmeans": "k-means"})
     assert shown.loc["fast", "k-means"] == "95.10 ± 0.10 %"
     assert shown.index.tolist() == ["fast", "slow"]
+    once = table.where(seed=0).mean_sd(["fast"], {"kmeans": "k-means"})
+    assert re.fullmatch(r"95\.\d\d %", once.loc["fast", "k-means"])
 
 
 def test_line(table):

@@ -108,7 +108,10 @@ def code_of(*defects):
         return OK
     code = "+".join(_write_one(defect) for defect in defects)
     if parse(code) != tuple(Defect(*defect) for defect in defects):
-        raise ValueError(f"amounts must be whole tenths, got {defects}")
+        raise ValueError(
+            f"amounts must be whole tenths, got {defects}, which no code says: "
+            f"{code} says {parse(code)}"
+        )
     return code
 
 

@@ -213,7 +213,7 @@ def windowed(images, reference, size):
     ----------
     images : ndarray, shape (..., h, w), floating point
         Images.
-    reference : ndarray, broadcastable to the images, floating point
+    reference : ndarray, shape (h, w) or more of the last dimensions, floating point
         Mean good image x̄.
     size : int
         Height and width of the window in pixels; odd, at least 3.
@@ -226,8 +226,8 @@ def windowed(images, reference, size):
     Raises
     ------
     ValueError
-        If the size is even or too small, shapes do not match, a pixel is not finite, or the
-        reference is too faint in a window.
+        If the size is even or too small, there is no image, shapes do not match, a pixel is not
+        finite, or the reference is too faint in a window.
     """
     images, reference = (np.asarray(array, dtype=np.float64) for array in (images, reference))
     if size < 3 or size % 2 != 1:
@@ -236,6 +236,8 @@ def windowed(images, reference, size):
         raise ValueError(
             f"images must end in the shape of the reference, {reference.shape}, got {images.shape}"
         )
+    if not images.size:
+        raise ValueError(f"expected at least one image, got shape {images.shape}")
     for name, array in [("images", images), ("reference", reference)]:
         if not np.isfinite(array).all():
             where = tuple(np.argwhere(~np.isfinite(array))[0].tolist())

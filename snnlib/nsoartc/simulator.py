@@ -150,6 +150,17 @@ class Lot:
     placement: tuple = (0.0, 0.0)
     cameras: tuple = (0.0, 0.0, 0.0)
 
+    def __post_init__(self):
+        for name, size in [("placement", 2), ("cameras", len(CAMERA_ANGLES))]:
+            values = np.asarray(getattr(self, name), dtype=float)
+            if values.shape != (size,) or not np.isfinite(values).all():
+                raise ValueError(f"{name} of a lot must be {size} finite numbers, got {values}")
+        for name in ("brightness", "glint"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ValueError(
+                    f"{name} of a lot must be at least 0 and finite, got {getattr(self, name)}"
+                )
+
 
 @dataclass(frozen=True, eq=False)
 class Parts:

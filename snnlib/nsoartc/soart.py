@@ -9,6 +9,7 @@ last.
 A reconstruction: the published data sets hold finished maps, their transform was not published.
 """
 
+from operator import index
 from typing import NamedTuple
 
 import numpy as np
@@ -108,9 +109,12 @@ def locate(value):
 
     Raises
     ------
+    TypeError
+        If it is no integer.
     ValueError
         If there is no such value.
     """
+    value = index(value)
     height, width = MAP_SHAPE
     if not 0 <= value < height * width:
         raise ValueError(f"value must lie in 0 … {height * width - 1}, got {value}")

@@ -85,7 +85,7 @@ def test_nothing_glued_is_missing_or_not_a_number(pages):
 
 
 def test_the_data_source_is_told(pages):
-    told = "local mirror", "Hugging Face Hub", "(stand-in)"
+    told = "local mirror", "Hugging Face Hub", "(stand-in)", "nsoartc, simulated cell"
     for page in pages.values():
         assert any(words in article(page).get_text() for words in told)
 
