@@ -64,7 +64,7 @@ class _Nuisances:
 
 @dataclass(frozen=True)
 class Process(_Nuisances):
-    """How good pins differ: standard deviations, all times `level`.
+    """How good pins differ: standard deviations, all times `level` and `LEVEL`.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class Process(_Nuisances):
 
 @dataclass(frozen=True)
 class Shot(_Nuisances):
-    """How two shots of one part differ: standard deviations, all times `level`.
+    """How two shots of one part differ: standard deviations, all times `level` and `LEVEL`.
 
     Attributes
     ----------
