@@ -1,0 +1,153 @@
+"""Siamese network on inspection maps: source C's settings, its faults, and a plain classifier.
+
+    python benchmarks/siamese_inspection.py
+
+All encoders are source C's, 1404 → 512 → 256 → 256 → 128, on the maps of the simulated cell, scaled
+by good training parts. Every Siamese case sees 5 000 pairs an epoch for 30 epochs; the source has
+49 000. The first case is the source's procedure with parts split instead of pairs and with as many
+positive as negative pairs; each of the others changes one thing. Anchors are means of training
+embeddings. Five seeds; the test set scores, and nothing was chosen on it.
+"""
+
+import json
+from functools import partial
+
+import numpy as np
+import torch
+from measuring import seconds_of
+from recording import begin, show
+from sklearn.metrics import silhouette_score
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, StepLR
+
+from snnlib import losses
+from snnlib.data import load
+from snnlib.embedding import AnchorClassifier, embed
+from snnlib.encoders import mlp
+from snnlib.evaluation import choose_threshold
+from snnlib.nsoartc.dataset import balance, fit_scaler, scale
+from snnlib.sampling import BatchDataset, PairDataset, draw_pairs
+from snnlib.training import fit
+
+SEEDS = (0, 1, 2, 3, 4)
+WIDTHS = (1404, 512, 256, 256, 128)
+PAIRS, BATCH, EPOCHS, RATE = 5_000, 128, 30, 5e-4
+FEW = 2  # parts a class; the source's pairs come from ten rows in all
+CHANCE = 0.1  # positive pairs of ten classes if nothing balances them
+
+
+def steps(optimizer, n):
+    """A tenth of the rate after every 8 of 30 epochs, as in the source."""
+    return StepLR(optimizer, max(1, n * 8 // EPOCHS), 0.1)
+
+
+def constant(optimizer, n):
+    return LambdaLR(optimizer, lambda step: 1)
+
+
+def one_cycle(optimizer, n):
+    return OneCycleLR(optimizer, 2 * RATE, total_steps=n)
+
+
+def siamese(train, seed, *, schedule=steps, fresh=False, positive_share=0.5, few=None):
+    encoder = mlp(*WIDTHS, seed=seed)
+    if few:
+        order = np.random.default_rng(seed).permutation(len(train))
+        classes = range(len(train.class_names))
+        chosen = [order[train.labels[order] == k][:few] for k in classes]
+        train = train.take(np.concatenate(chosen))
+    fit(
+        encoder,
+        PairDataset(train, PAIRS, positive_share, seed=seed, fresh=fresh),
+        losses.contrastive,
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        optimizer=partial(torch.optim.Adam, lr=RATE, fused=True),
+        schedule=schedule,
+        seed=seed,
+        progress=False,
+    )
+    return encoder
+
+
+def plain(train, seed):
+    """The same encoder below a linear layer that names the classes: "Simple-128"."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        head = nn.Linear(WIDTHS[-1], len(train.class_names))
+    network = nn.Sequential(mlp(*WIDTHS, seed=seed), head)
+    fit(
+        network,
+        BatchDataset(train, len(train) // 130, 10, 13, seed=seed),
+        cross_entropy,
+        epochs=EPOCHS,
+        optimizer=partial(torch.optim.Adam, lr=RATE, fused=True),
+        schedule=steps,
+        seed=seed,
+        progress=False,
+    )
+    return network[0]
+
+
+CASES = {
+    "source's settings, parts split": siamese,
+    "constant rate": partial(siamese, schedule=constant),
+    "fresh pairs, one cycle": partial(siamese, schedule=one_cycle, fresh=True),
+    "pairs of two parts a class": partial(siamese, few=FEW),
+    "positives left to chance": partial(siamese, positive_share=CHANCE),
+    "plain classifier": plain,
+}
+
+
+def pair_accuracy(encoder, maps, threshold=None, *, seed):
+    """Share of balanced pairs judged rightly, and the cut, chosen on them if none is given."""
+    pairs, same = draw_pairs(maps.labels, 5000, 0.5, seed=seed)
+    Z = torch.from_numpy(embed(encoder, maps.images))
+    distances = losses.euclidean(*(Z[side] for side in pairs.T)).numpy()
+    if threshold is None:
+        threshold = choose_threshold(distances, same)
+    return float(((distances < threshold) == same).mean()), threshold
+
+
+def figures_of(encoder, train, validation, balanced, good, seed):
+    anchors = AnchorClassifier().fit(embed(encoder, train.images), train.labels)
+
+    def names(maps):
+        return anchors.predict(embed(encoder, maps.images))
+
+    said, right = names(balanced), balanced.labels
+    seen, threshold = pair_accuracy(encoder, train, seed=seed + 100)
+    new, _ = pair_accuracy(encoder, validation, threshold, seed=seed + 200)
+    return {
+        "validation": float((names(validation) == validation.labels).mean()),
+        "accuracy": float((said == right).mean()),
+        "escapes": float((said[right > 0] == 0).mean()),
+        "false_alarms": float((names(good) > 0).mean()),
+        "silhouette": float(silhouette_score(embed(encoder, balanced.images), right)),
+        "pairs_of_seen_parts": seen,
+        "pairs_of_new_parts": new,
+    }
+
+
+def main():
+    raw = {split: load("nsoartc", split) for split in ("train", "validation", "test")}
+    scaler = fit_scaler(raw["train"])
+    train, validation, test = (scale(scaler, maps) for maps in raw.values())
+    balanced, _ = balance(test)
+    good = test.take(np.flatnonzero(test.labels == 0))
+    record = begin("siamese_inspection", train.source)
+    for seed in SEEDS:
+        for case, train_one in CASES.items():
+            settings = {"case": case, "seed": seed}
+            if not record.done(settings):
+                seconds, encoder = seconds_of(train_one, train, seed)
+                figures = figures_of(encoder, train, validation, balanced, good, seed)
+                record.add(settings, figures | {"seconds": seconds})
+                print(case, seed, figures, f"{seconds:.0f} s", flush=True)
+    show(record)
+    print(json.dumps(record.means(("accuracy", "escapes", "false_alarms", "silhouette"))))
+
+
+if __name__ == "__main__":
+    main()
