@@ -5,8 +5,8 @@
 All encoders are source C's, 1404 → 512 → 256 → 256 → 128, on the maps of the simulated cell, scaled
 by good training parts. Every Siamese case sees 5 000 pairs an epoch for 30 epochs, but for one with
 the 49 000 of the source. The first case is the source's procedure with parts split instead of pairs
-and with as many positive as negative pairs; each of the others changes one thing. Anchors are means of training
-embeddings. Five seeds; the test set scores, and nothing was chosen on it.
+and with as many positive as negative pairs; each of the others changes one thing. Anchors are means
+of training embeddings. Five seeds; the test set scores, and nothing was chosen on it.
 """
 
 import json
