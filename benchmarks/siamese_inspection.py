@@ -51,9 +51,7 @@ def one_cycle(optimizer, n):
     return OneCycleLR(optimizer, 2 * RATE, total_steps=n)
 
 
-def siamese(
-    train, seed, *, pairs=PAIRS, schedule=steps, fresh=False, positive_share=0.5, few=None
-):
+def siamese(train, seed, *, pairs=PAIRS, schedule=steps, fresh=False, positive_share=0.5, few=None):
     encoder = mlp(*WIDTHS, seed=seed)
     if few:
         order = np.random.default_rng(seed).permutation(len(train))

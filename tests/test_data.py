@@ -388,7 +388,7 @@ def test_the_published_maps_by_choice(connectors, tmp_path, monkeypatch):
     }
     for split, (source, _, names, labels, _) in sets.items():
         repository = loading.MAP_HUB_NAMES["test" if split == "test" else "train"]
-        assert source == f"nsoartc, Hugging Face Hub ({repository})"
+        assert source == f"nsoartc as published, Hugging Face Hub ({repository})"
         assert names == ["OK", "31X10", "92D05"]
         assert len(set(np.bincount(labels))) == 1  # each class in proportion
     maps = simulate(3, ("OK", "92D05", "31X10"), part_seed=3, shot_seed=3)

@@ -236,4 +236,5 @@ def _rows_of_hub(split, modes=None):
     repository = MAP_HUB_NAMES[split]
     rows = stored.hub_dataset(repository)
     modes = modes or class_names_of(rows["fmode"])
-    return _locked(set_of_rows(rows, f"{MAPS}, Hugging Face Hub ({repository})", modes))
+    words = f"{MAPS} as published, Hugging Face Hub ({repository})"
+    return _locked(set_of_rows(rows, words, modes))
