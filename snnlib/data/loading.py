@@ -211,24 +211,21 @@ def _simulated(split):
     return _locked(named_set(split))
 
 
-@cache
 def _maps_from_hub(split):
-    if split in SET_ASIDE:
-        return _set_aside()[split]
-    if split == "train":
-        return _set_aside()["rest"]
-    # A failure mode that was not trained has no label; to name it is better than to guess one.
-    return _rows_of_hub("test", _rows_of_hub("train").class_names)
+    if split == "test":
+        # A failure mode that was not trained has no label; to name it is better than to guess one.
+        return _rows_of_hub("test", _rows_of_hub("train").class_names)
+    return _cut_training_set()[split]
 
 
 @cache
-def _set_aside():
+def _cut_training_set():
     """The published training set, cut into what trains and what is set aside."""
     rest = whole = _rows_of_hub("train")
     parts = {}
     for split, share in SET_ASIDE.items():
         rest, parts[split] = rest.split(round(share * len(whole)), SET_ASIDE_SEED)
-    return {name: _locked(part) for name, part in {**parts, "rest": rest}.items()}
+    return {split: _locked(part) for split, part in {**parts, "train": rest}.items()}
 
 
 @cache
