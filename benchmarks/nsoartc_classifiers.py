@@ -21,12 +21,12 @@ from measuring import seconds_of
 from recording import begin, show
 from sklearn.neighbors import NearestCentroid
 from sklearn.svm import SVC
-from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from snnlib import losses
 from snnlib.data import load
 from snnlib.embedding import AnchorClassifier, embed
+from snnlib.encoders import map_cnn
 from snnlib.nsoartc.dataset import balance, fit_scaler, scale
 from snnlib.sampling import BatchDataset
 from snnlib.training import fit
@@ -42,20 +42,8 @@ NETWORK = "CNN-triplet"
 KERNELS = {"polynomial SVM": "poly", "RBF SVM": "rbf"}
 
 
-def source_d(seed):
-    """Source D's encoder with pooling that rounds up: 39 columns become 20, then 10."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        pool = partial(nn.MaxPool2d, 2, ceil_mode=True)
-        conv = partial(nn.Conv2d, kernel_size=3, padding=1)
-        layers = [conv(1, 64), nn.ReLU(), pool(), nn.Dropout2d(0.25)]
-        layers += [conv(64, 64), nn.ReLU(), pool(), conv(64, 64), nn.ReLU(), nn.Flatten()]
-        layers += [nn.Linear(64 * 9 * 10, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU()]
-    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
-
-
 def train_network(train, seed):
-    encoder = source_d(seed)
+    encoder = map_cnn(final_relu=True, seed=seed)
     batches = len(train) // (CLASSES * PER_CLASS)
     fit(
         encoder,

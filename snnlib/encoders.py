@@ -1,12 +1,12 @@
 """Encoders: networks that turn images (n, c, h, w) into embeddings (n, d)."""
 
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 
 import torch
 from torch import nn
 
-__all__ = ["MirrorMean", "UnitLength", "cnn", "device", "mlp"]
+__all__ = ["Affine", "MirrorMean", "UnitLength", "cnn", "device", "map_cnn", "mlp"]
 
 
 @cache
@@ -103,6 +103,39 @@ def cnn(shape, widths, embedding, *, coarse=False, seed):
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
 
+def map_cnn(*, keep_edge=True, final_relu=False, seed):
+    """Convolutional network for NSOARTC maps, as published in QEUR23_SMNRT44 or mended.
+
+    Three 3 × 3 convolutions of 64 channels with ReLU, a 2 × 2 maximum after each of the first two
+    and dropout of a quarter of the channels after the first, then linear layers of 256 and 128.
+    The network as published rounds 39 columns down to 19 and 9, which all but loses the last pin
+    column, and ends with a ReLU, which leaves its embeddings one corner of their space.
+
+    Parameters
+    ----------
+    keep_edge : bool, default True
+        Whether the maxima round up, to 20 and 10 columns; False for the published network.
+    final_relu : bool, default False
+        Whether a ReLU comes last; True for the published network.
+    seed : int
+        Seed of the initial weights. The global random state is left as it was.
+
+    Returns
+    -------
+    torch.nn.Sequential
+        Maps (n, 1, 36, 39) to (n, 128). Weights lie in memory channels last.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        pool = partial(nn.MaxPool2d, 2, ceil_mode=keep_edge)
+        conv = partial(nn.Conv2d, out_channels=64, kernel_size=3, padding=1)
+        layers = [conv(1), nn.ReLU(), pool(), nn.Dropout2d(0.25)]
+        layers += [conv(64), nn.ReLU(), pool(), conv(64), nn.ReLU(), nn.Flatten()]
+        layers += [nn.Linear(64 * 9 * (10 if keep_edge else 9), 256), nn.ReLU()]
+        layers += [nn.Linear(256, 128), *([nn.ReLU()] if final_relu else [])]
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+
 # The normalisation that follows a convolution has a bias of its own.
 
 
@@ -114,6 +147,49 @@ def _fine(inputs, outputs):
 def _coarse(inputs, outputs):
     convolution = nn.Conv2d(inputs, outputs, 5, stride=2, padding=2, bias=False)
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+class Affine(nn.Module):
+    """Fixed layer (x - mean) M on flattened images: a fitted scaler or whitening, as a layer.
+
+    Parameters
+    ----------
+    mean : ndarray, shape (d,)
+        What becomes zero, where d is the number of values c · h · w of an image.
+    matrix : ndarray, shape (d, d)
+        M, by which rows are multiplied.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match or a value is not finite.
+    """
+
+    def __init__(self, mean, matrix):
+        super().__init__()
+        mean, matrix = (torch.as_tensor(a, dtype=torch.float32) for a in (mean, matrix))
+        if mean.ndim != 1 or matrix.shape != (len(mean), len(mean)):
+            raise ValueError(
+                f"expected mean (d,) and matrix (d, d), got {(*mean.shape,)}, {(*matrix.shape,)}"
+            )
+        if not (mean.isfinite().all() and matrix.isfinite().all()):
+            raise ValueError("mean and matrix must be finite")
+        self.register_buffer("mean", mean)
+        self.register_buffer("matrix", matrix)
+
+    def forward(self, images):
+        """Transform a batch of images.
+
+        Parameters
+        ----------
+        images : Tensor, shape (n, c, h, w), floating point
+
+        Returns
+        -------
+        Tensor, shape (n, c, h, w)
+        """
+        rows = (images.flatten(1) - self.mean) @ self.matrix
+        return rows.reshape(images.shape)
 
 
 class UnitLength(nn.Module):

@@ -24,6 +24,8 @@ __all__ = [
     "angular_distance",
     "choose_threshold",
     "cluster_accuracy",
+    "escapes",
+    "false_alarms",
     "retrieve",
     "share",
     "verify",
@@ -80,6 +82,68 @@ def share(successes, n):
         raise ValueError(f"expected 0 ≤ successes ≤ n and n ≥ 1, got {successes} of {n}")
     interval = stats.binomtest(int(successes), int(n)).proportion_ci(method="wilson")
     return Estimate(float(successes / n), float(interval.low), float(interval.high))
+
+
+def escapes(truth, said, good="OK"):
+    """Share of defective parts that pass.
+
+    Parameters
+    ----------
+    truth, said : array_like, shape (n,), str
+        True class of each part, and the verdict. A class that only one of them knows is an error of
+        its own, not a reason to leave a part out.
+    good : str, default "OK"
+        Name of the class of good parts.
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match, or no part is defective.
+    """
+    truth, said = _check_verdicts(truth, said)
+    defective = truth != good
+    if not defective.any():
+        raise ValueError(f"no part is defective: all {len(truth)} are {good!r}")
+    return share((said[defective] == good).sum(), defective.sum())
+
+
+def false_alarms(truth, said, good="OK"):
+    """Share of good parts that do not pass.
+
+    Parameters
+    ----------
+    truth, said : array_like, shape (n,), str
+        True class of each part, and the verdict.
+    good : str, default "OK"
+        Name of the class of good parts.
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match, or no part is good.
+    """
+    truth, said = _check_verdicts(truth, said)
+    well = truth == good
+    if not well.any():
+        raise ValueError(f"no part is {good!r}, only {sorted(set(truth.tolist()))} are there")
+    return share((said[well] != good).sum(), well.sum())
+
+
+def _check_verdicts(truth, said):
+    truth, said = np.asarray(truth), np.asarray(said)
+    if truth.ndim != 1 or truth.shape != said.shape:
+        raise ValueError(
+            f"expected one class and one verdict a part, got shapes {truth.shape} and {said.shape}"
+        )
+    return truth, said
 
 
 @dataclass(frozen=True)

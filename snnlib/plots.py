@@ -15,6 +15,7 @@ __all__ = [
     "curves",
     "distances",
     "face",
+    "operator",
     "pairs",
     "scatter",
     "triplets",
@@ -290,18 +291,58 @@ def face(values, marked=(), ax=None, limit=None):
     rows, columns = 3, 13
     if values.ndim != 2 or values.shape[0] % rows or values.shape[1] % columns:
         raise ValueError(f"expected 3 × 13 tiles of one size, got an array {values.shape}")
-    ax = ax or plt.gca()
-    colours = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if limit else {"vmin": 0, "vmax": 1}
-    ax.imshow(values, extent=(0.5, columns + 0.5, rows + 0.5, 0.5), aspect="auto", **colours)
-    for pin, row in marked:
-        ax.add_patch(plt.Rectangle((pin - 0.5, row - 0.5), 1, 1, fill=False, ec=DIFFERENT, lw=2.5))
-    ax.set_xticks(range(1, columns + 1))
-    ax.set_yticks(range(1, rows + 1))
+    ax = _tiled(values, (rows, columns), marked, ax, limit)
     if limit:
         ax.set_xticks(np.arange(1, columns) + 0.5, minor=True)
         ax.set_yticks(np.arange(1, rows) + 0.5, minor=True)
         ax.grid(which="minor", color="#777777", alpha=1, lw=0.6)
-    ax.grid(False, which="major")
-    ax.tick_params(which="both", length=0)
+    ax.tick_params(which="minor", length=0)
     ax.set(xlabel="pin column", ylabel="pin row")
+    return ax
+
+
+def operator(image, words, passes, tiles, tile=None, ax=None, limit=None):
+    """Draw a part as its operator should see it: what was decided, and where to look.
+
+    Parameters
+    ----------
+    image : ndarray, shape (c, h, w)
+        The part; the first channel is drawn, or all three if there are three.
+    words : str
+        The verdict, written above.
+    passes : bool
+        Whether the part is good, which the colour of the words tells too.
+    tiles : (int, int)
+        Rows and columns of tiles.
+    tile : (int, int), optional
+        Column and row, counted from 1, of a tile to frame.
+    ax : Axes, optional
+        Where to draw; the current one if None.
+    limit : float, optional
+        Values run from blue at -limit over white to red at limit; grey or in colour if None.
+
+    Returns
+    -------
+    Axes
+    """
+    shown = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
+    ax = _tiled(shown, tiles, [] if tile is None else [tile], ax, limit)
+    ax.set(xlabel="column", ylabel="row")
+    ax.set_title(words, color=SAME if passes else DIFFERENT, loc="left", fontsize=10)
+    return ax
+
+
+def _tiled(values, tiles, marked, ax, limit):
+    """Draw an array so that tile (column, row) has its middle at these numbers; frame some."""
+    ax = ax or plt.gca()
+    rows, columns = tiles
+    colours = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if limit else {"vmin": 0, "vmax": 1}
+    ax.imshow(values, extent=(0.5, columns + 0.5, rows + 0.5, 0.5), aspect="auto", **colours)
+    for column, row in marked:
+        corner = column - 0.5, row - 0.5
+        ax.add_patch(plt.Rectangle(corner, 1, 1, fill=False, ec=DIFFERENT, lw=2.5))
+    ax.set_xticks(range(1, columns + 1))
+    ax.set_yticks(range(1, rows + 1))
+    ax.tick_params(length=0)
+    ax.grid(False, which="major")
     return ax

@@ -1,8 +1,6 @@
 """One training loop for every kind of batch. This room knows no data set by name."""
 
 import math
-import os
-import pickle
 import time
 import warnings
 from dataclasses import asdict, dataclass, field
@@ -13,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from snnlib.encoders import device
+from snnlib.weights import check_weights, read_weights, write_weights
 
 __all__ = ["History", "fit"]
 
@@ -255,10 +254,7 @@ class _Run:
         )
 
     def save(self, path):
-        """Write the state beside `path`, then put it in place in one step."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half_written = path.with_name(path.name + ".part")
+        """Keep the state in `path`."""
         state = {
             "settings": self.settings,
             "encoder": self.encoder.state_dict(),
@@ -267,16 +263,12 @@ class _Run:
             "history": asdict(self.history),
             "kept": self.kept,
         }
-        try:
-            torch.save(state, half_written)
-            os.replace(half_written, path)
-        finally:
-            half_written.unlink(missing_ok=True)
+        write_weights(state, path)
 
     def load(self, path):
         """Take over the state in `path` after checking that it belongs to this training."""
         state = _read_checkpoint(path)
-        _check_same_encoder(path, state["encoder"], self.encoder.state_dict())
+        check_weights(f"checkpoint {path}", state["encoder"], self.encoder)
         for name, value in self.settings.items():
             if state["settings"][name] != value:
                 raise ValueError(
@@ -338,24 +330,8 @@ def _collapsed(points):
 
 
 def _read_checkpoint(path):
+    entries = ("settings", "encoder", "optimizer", "schedule", "history", "kept")
     try:
-        state = torch.load(path, map_location=device(), weights_only=True)
-        missing = {"settings", "encoder", "optimizer", "schedule", "history", "kept"} - set(state)
-    except (OSError, RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f"checkpoint {path} can't be read ({error}); delete it to start anew"
-        ) from error
-    if missing:
-        raise ValueError(f"checkpoint {path} lacks {sorted(missing)}; it was not written by fit")
-    return state
-
-
-def _check_same_encoder(path, saved, expected):
-    saved = {name: tuple(tensor.shape) for name, tensor in saved.items()}
-    expected = {name: tuple(tensor.shape) for name, tensor in expected.items()}
-    for name in sorted(saved | expected):
-        if saved.get(name) != expected.get(name):
-            raise ValueError(
-                f"checkpoint {path} is of another encoder: {name!r} has shape "
-                f"{saved.get(name, 'none')}, expected {expected.get(name, 'none')}"
-            )
+        return read_weights(path, entries, place=device())
+    except ValueError as error:
+        raise ValueError(f"checkpoint {error}; delete it to start anew") from error

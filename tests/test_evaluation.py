@@ -19,6 +19,8 @@ from snnlib.evaluation import (
     angular_distance,
     choose_threshold,
     cluster_accuracy,
+    escapes,
+    false_alarms,
     retrieve,
     share,
     verify,
@@ -255,3 +257,25 @@ def test_retrieval_does_not_depend_on_how_the_table_is_cut():
 def test_bad_retrieval(Z, labels, message):
     with pytest.raises(ValueError, match=message):
         retrieve(Z, labels)
+
+
+TRUTH = ["OK", "OK", "OK", "OK", "31X10", "31X10", "61D05"]
+
+
+def test_escapes_and_false_alarms():
+    said = ["OK", "31X10", "unknown", "OK", "OK", "61D05", "unknown"]
+    assert escapes(TRUTH, said) == share(1, 3)
+    assert false_alarms(TRUTH, said) == share(2, 4)
+    assert escapes(TRUTH, said, good="31X10") == share(1, 5)
+    # A class that the verdicts do not know is a defect all the same.
+    assert escapes(["OK", "31M"], ["OK", "OK"]).value == 1
+
+
+def test_escapes_need_defects_and_false_alarms_good_parts():
+    with pytest.raises(ValueError, match="no part is defective: all 4 are 'OK'"):
+        escapes(TRUTH[:4], TRUTH[:4])
+    with pytest.raises(ValueError, match=r"no part is 'OK', only \['31X10', '61D05'\] are there"):
+        false_alarms(TRUTH[4:], TRUTH[4:])
+    for count in (escapes, false_alarms):
+        with pytest.raises(ValueError, match=r"got shapes \(7,\) and \(6,\)"):
+            count(TRUTH, TRUTH[:6])

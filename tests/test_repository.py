@@ -30,8 +30,11 @@ ROOMS = {
     "losses": set(),
     "augmentation": set(),
     "encoders": set(),
-    "training": {"encoders"},
+    "weights": set(),
+    "whitening": set(),
+    "training": {"encoders", "weights"},
     "embedding": {"images"},
+    "inspection": {"images", "nsoartc", "encoders", "embedding", "weights", "plots"},
     "evaluation": {"images"},
     "results": {"profile"},
     "plots": set(),
@@ -51,6 +54,9 @@ STRANGERS = {
     "keras_triplets": {"torch", "datasets"},
     "sampling": {"tensorflow", "matplotlib"},
     "embedding": {"tensorflow", "matplotlib"},
+    "weights": {"tensorflow", "matplotlib", "sklearn", "datasets"},
+    "whitening": {"torch", "tensorflow", "matplotlib", "datasets"},
+    "inspection": {"tensorflow", "matplotlib", "datasets"},
 }
 
 

@@ -1,0 +1,74 @@
+import os
+
+import pytest
+import torch
+
+from snnlib.encoders import mlp
+from snnlib.weights import check_weights, read_weights, write_weights
+
+STATE = {"encoder": {"w": torch.arange(6.0).reshape(2, 3)}, "limit": 0.5, "names": ["OK", "31X10"]}
+
+
+def test_what_is_written_is_read(tmp_path):
+    file = tmp_path / "new" / "station.pt"
+    write_weights(STATE, file)
+    read = read_weights(file, ["encoder", "limit", "names"])
+    assert torch.equal(read["encoder"]["w"], STATE["encoder"]["w"])
+    assert (read["limit"], read["names"]) == (0.5, ["OK", "31X10"])
+    assert [entry.name for entry in file.parent.iterdir()] == ["station.pt"]
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    file = tmp_path / "station.pt"
+    write_weights(STATE, file)
+    before = file.read_bytes()
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_weights({"limit": 1.0}, file)
+    assert file.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+class Harmful:
+    def __reduce__(self):
+        return os.mkdir, ("harm",)
+
+
+def test_nothing_in_a_file_is_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"encoder": Harmful()}, "station.pt")
+    with pytest.raises(ValueError, match=r"station.pt can't be read"):
+        read_weights("station.pt", ["encoder"])
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", None])
+def test_broken_files(tmp_path, content):
+    file = tmp_path / "station.pt"
+    write_weights(STATE, file)
+    file.write_bytes(file.read_bytes()[:200] if content is None else content)
+    with pytest.raises(ValueError, match=r"station\.pt can't be read"):
+        read_weights(file, [])
+
+
+def test_missing_file_and_missing_entries(tmp_path):
+    with pytest.raises(ValueError, match=r"none\.pt can't be read"):
+        read_weights(tmp_path / "none.pt", [])
+    write_weights(STATE, tmp_path / "station.pt")
+    with pytest.raises(ValueError, match=r"station\.pt lacks \['anchors', 'camera'\]"):
+        read_weights(tmp_path / "station.pt", ["camera", "anchors", "limit"])
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (mlp(16, 9, 4, seed=0), r"'1\.bias' has shape \(9,\), expected \(8,\)"),
+        (mlp(16, 8, 4, 4, seed=0), r"'5\.bias' has shape \(4,\), expected none"),
+        (mlp(16, 4, seed=0), r"'1\.bias' has shape \(4,\), expected \(8,\)"),
+    ],
+)
+def test_weights_of_another_network(other, message):
+    encoder = mlp(16, 8, 4, seed=0)
+    check_weights("a.pt", mlp(16, 8, 4, seed=1).state_dict(), encoder)
+    with pytest.raises(ValueError, match="a.pt is of another encoder: " + message):
+        check_weights("a.pt", other.state_dict(), encoder)
