@@ -6,7 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["RandomAffine"]
+__all__ = ["RandomAffine", "TileShift"]
+
+MOVED = 3 / 4  # share of batches that are moved; the others keep the real pins in view
 
 
 class RandomAffine(nn.Module):
@@ -87,3 +89,66 @@ class RandomAffine(nn.Module):
         """Say the amounts where the layer is printed."""
         amounts = f"degrees={self.degrees}, stretch={self.stretch}, shift={self.shift}"
         return f"{amounts}, mirror={self.mirror}"
+
+
+class TileShift(nn.Module):
+    """Move three batches in four by whole tiles: a mark on one pin becomes one on another.
+
+    All images of a batch move by the same number of tiles, and what leaves at one edge enters at
+    the other. A loss that compares images of one batch needs no other labels for it: what was of
+    one class still is, and what was not still is not. In evaluation mode images are handed on.
+
+    Parameters
+    ----------
+    tiles : (int, int)
+        Rows and columns of tiles of an image.
+    shifts : sequence of (int, int)
+        Rows and columns of tiles to move by, of which one is drawn a batch; nothing moves if there
+        is none. See `snnlib.nsoartc.dataset.free_shifts`.
+
+    Raises
+    ------
+    ValueError
+        If there is not at least one tile, or a shift is no pair of numbers.
+    """
+
+    def __init__(self, tiles, shifts):
+        super().__init__()
+        if len(tiles) != 2 or min(tiles) < 1:
+            raise ValueError(f"tiles must be rows and columns, at least one of each, got {tiles}")
+        wrong = [shift for shift in shifts if len(shift) != 2]
+        if wrong:
+            raise ValueError(f"a shift must be a number of rows and one of columns, got {wrong[0]}")
+        self.tiles, self.shifts = tuple(tiles), [(int(r), int(c)) for r, c in shifts]
+
+    def forward(self, images):
+        """Move a batch of images, or leave it.
+
+        Parameters
+        ----------
+        images : Tensor, shape (n, c, h, w), floating point
+            Height and width must be multiples of the numbers of tiles.
+
+        Returns
+        -------
+        Tensor, shape (n, c, h, w)
+
+        Raises
+        ------
+        ValueError
+            If images can't be cut into tiles.
+        """
+        if not self.training or not self.shifts:
+            return images
+        size = tuple(images.shape[2:])
+        if any(length % number for length, number in zip(size, self.tiles)):
+            raise ValueError(f"images of {size} can't be cut into {self.tiles} tiles")
+        if torch.rand(()) >= MOVED:
+            return images
+        shift = self.shifts[int(torch.randint(len(self.shifts), ()))]
+        steps = [n * length // number for n, length, number in zip(shift, size, self.tiles)]
+        return images.roll(steps, dims=(2, 3))
+
+    def extra_repr(self):
+        """Say the tiles and the number of shifts where the layer is printed."""
+        return f"tiles={self.tiles}, {len(self.shifts)} shifts"

@@ -4,7 +4,7 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from snnlib.augmentation import RandomAffine
+from snnlib.augmentation import RandomAffine, TileShift
 
 
 @pytest.fixture
@@ -112,3 +112,43 @@ def test_bad_amounts(amounts, message):
 def test_it_says_what_it_does():
     text = "RandomAffine(degrees=10, stretch=0.1, shift=2, mirror=False)"
     assert repr(RandomAffine(10, 0.1, 2)) == text
+
+
+def faces(n=3):
+    """Maps of 36 × 39 that are zero but for one tile of pin column 4, row 2."""
+    maps = torch.zeros(n, 1, 36, 39)
+    maps[:, 0, 12:24, 9:12] = torch.arange(36.0).reshape(12, 3) + 1
+    return maps
+
+
+def test_a_shifted_tile_is_the_same_mark_on_another_pin():
+    layer, moved = TileShift((3, 13), [(1, 2)]), 0
+    for seed in range(200):
+        new = changed(layer, faces(), seed)
+        if not torch.equal(new, faces()):
+            moved += 1
+            expected = torch.zeros(3, 1, 36, 39)
+            expected[:, 0, 24:36, 15:18] = faces()[:, 0, 12:24, 9:12]
+            assert torch.equal(new, expected)
+    assert 125 < moved < 175  # three batches in four, on average
+
+
+def test_shifts_go_round_the_edges_and_all_of_them_are_drawn():
+    layer = TileShift((3, 13), [(2, 11), (0, 1)])
+    found = {tuple(torch.nonzero(changed(layer, faces(1), s))[0, 2:].tolist()) for s in range(60)}
+    assert found == {(12, 9), (0, 3), (12, 12)}
+
+
+def test_nothing_is_shifted_in_evaluation_or_without_shifts():
+    for layer in (TileShift((3, 13), [(1, 1)]).eval(), TileShift((3, 13), [])):
+        assert all(torch.equal(changed(layer, faces(), seed), faces()) for seed in range(20))
+
+
+def test_bad_tiles_and_shifts():
+    with pytest.raises(ValueError, match=r"at least one of each, got \(0, 13\)"):
+        TileShift((0, 13), [])
+    with pytest.raises(ValueError, match=r"rows and one of columns, got \(1, 2, 3\)"):
+        TileShift((3, 13), [(1, 2), (1, 2, 3)])
+    with pytest.raises(ValueError, match=r"\(36, 40\) can't be cut into \(3, 13\)"):
+        changed(TileShift((3, 13), [(1, 1)]), torch.zeros(1, 1, 36, 40))
+    assert "32 shifts" in repr(TileShift((3, 13), [(1, 1)] * 32))

@@ -400,18 +400,24 @@ def test_the_published_maps_by_choice(connectors, tmp_path, monkeypatch):
 
 def test_a_published_failure_mode_that_was_not_trained(connectors, tmp_path):
     train, test = connectors
-    new = {train: connectors[train], test: published(("OK", "61Y10"), 3)}
+    new = {train: connectors[train], test: published(("OK", "11X10", "31X10"), 3)}
     code = """
-import json
+import json, warnings
 from snnlib.data import load
-try:
-    load("nsoartc", "test", source="hub")
-except ValueError as error:
-    print(json.dumps(str(error)))
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always", UserWarning)
+    test = load("nsoartc", "test", source="hub")
+words = [str(w.message) for w in told if "failure mode" in str(w.message)]
+known = load("nsoartc", "train", source="hub").class_names
+print(json.dumps([test.class_names, test.labels.tolist(), known, words]))
 """
     with Hub(new) as hub:
-        told = in_a_process(code, hub.address, tmp_path)
-    assert told.startswith("row 3: unknown failure mode '61Y10': expected one of ['OK', '31X10'")
+        names, labels, known, told = in_a_process(code, hub.address, tmp_path)
+    # Known modes keep the labels of the training set, though 11X10 sorts before them.
+    assert names == [*known, "11X10"]
+    assert sorted(set(labels)) == [0, known.index("31X10"), len(known)]
+    (words,) = told
+    assert words.startswith("3 of 9 parts are of failure modes that are not known: ['11X10']")
 
 
 def test_the_hub_insisted_on_for_maps_and_out_of_reach():

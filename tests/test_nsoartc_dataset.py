@@ -16,6 +16,7 @@ from snnlib.nsoartc.dataset import (
     balance,
     class_names_of,
     fit_scaler,
+    free_shifts,
     modes_of,
     named_set,
     read_rows,
@@ -343,5 +344,29 @@ def test_no_rows(small):
 
 
 def test_a_failure_mode_that_is_not_expected(small):
-    with pytest.raises(ValueError, match=r"row 8: unknown failure mode '92D05': expected one of"):
-        set_of_rows(rows(small), "", ("OK", "31X10"))
+    with pytest.warns(UserWarning, match=r"^4 of 12 parts .* not known: \['31X10'\], known are"):
+        maps = set_of_rows(rows(small), "", ("OK", "92D05"))
+    assert maps.class_names == ("OK", "92D05", "31X10")
+    again = set_of_rows(rows(small), "")
+    names = np.array(again.class_names)
+    assert (np.array(maps.class_names)[maps.labels] == names[again.labels]).all()
+
+
+def moved(mode, rows, columns):
+    """The code of a defect on another pin."""
+    (defect,) = parse(mode)
+    row, pin = (defect.row - 1 + rows) % 3 + 1, (defect.pin - 1 + columns) % 13 + 1
+    return f"{pin}{row}{mode[-3:]}"
+
+
+def test_a_free_shift_makes_no_known_defect():
+    shifts, defects = free_shifts(MODES), MODES[1:]
+    assert len(shifts) == len(set(shifts)) == 32
+    made = {shift: {moved(mode, *shift) for mode in defects} for shift in np.ndindex(3, 13)}
+    assert shifts == [shift for shift, modes in made.items() if not modes & set(defects)]
+    assert (0, 0) not in shifts
+    assert (0, 3) not in shifts  # it would make 61X10 of 31X10
+    assert len(free_shifts(["OK"])) == 39
+    assert len(free_shifts(["31X10", "OK"])) == 38
+    with pytest.raises(ValueError, match="unknown failure mode"):
+        free_shifts(["140X10"])

@@ -103,6 +103,9 @@ def load(name, split, size=None, seed=0, source=None):
     -----
     RuntimeWarning
         If the Hub answers but does not deliver, and the stand-in takes its place.
+    UserWarning
+        If the published test set holds failure modes that its training set lacks. They come last
+        among the class names.
     """
     _check_choice("name", name, (*CLASS_NAMES, MAPS))
     if name == MAPS:
@@ -213,7 +216,7 @@ def _simulated(split):
 
 def _maps_from_hub(split):
     if split == "test":
-        # A failure mode that was not trained has no label; to name it is better than to guess one.
+        # Labels are those of the training set; a failure mode that was not trained comes after.
         return _rows_of_hub("test", _rows_of_hub("train").class_names)
     return _cut_training_set()[split]
 

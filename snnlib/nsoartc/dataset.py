@@ -5,6 +5,7 @@ first, the rest sorted) and ``fmode`` (its code), as in the published sets.
 """
 
 import tempfile
+import warnings
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,8 @@ from sklearn.utils.validation import check_is_fitted
 from snnlib.images import ImageSet
 from snnlib.nsoartc.failure_modes import OK, parse
 from snnlib.nsoartc.simulator import Lot, Process, Shot, draw_parts, photograph
-from snnlib.nsoartc.soart import MAP_SHAPE, Soart
+from snnlib.nsoartc.soart import COLUMNS as PIN_COLUMNS
+from snnlib.nsoartc.soart import MAP_SHAPE, ROWS, Soart
 
 __all__ = [
     "MODES",
@@ -24,6 +26,7 @@ __all__ = [
     "balance",
     "class_names_of",
     "fit_scaler",
+    "free_shifts",
     "modes_of",
     "named_set",
     "read_rows",
@@ -245,6 +248,37 @@ def balance(image_set):
     return image_set.take(np.flatnonzero(first)), image_set.take(np.flatnonzero(~first))
 
 
+def free_shifts(modes):
+    """Moves of a face by whole pins, round its edges, that make no known defect of another.
+
+    With them a network can be shown defects at pins where none has occurred. Moves that bring the
+    pin of a known defect onto that of another are left out, so that what one learns of unknown
+    defects by leaving a failure mode out is not learned from its likeness.
+
+    Parameters
+    ----------
+    modes : iterable of str
+        Codes of the known failure modes.
+
+    Returns
+    -------
+    list of (int, int)
+        Pin rows and pin columns to move by.
+
+    Raises
+    ------
+    ValueError
+        If a code is unknown.
+    """
+    pins = {(d.row - 1, d.pin - 1) for mode in modes for d in parse(mode)}
+    moves = np.ndindex(ROWS, PIN_COLUMNS)
+    return [
+        (rows, columns)
+        for rows, columns in moves
+        if not any(((r + rows) % ROWS, (c + columns) % PIN_COLUMNS) in pins for r, c in pins)
+    ]
+
+
 def fit_scaler(train):
     """Learn the scale of each value of a map from the good parts of a training set.
 
@@ -341,7 +375,7 @@ def read_rows(file, modes=None):
     file : Path
         As `write_rows` writes them.
     modes : sequence of str, optional
-        Failure modes to expect; any valid code if None.
+        Known failure modes, as in `set_of_rows`.
 
     Returns
     -------
@@ -371,7 +405,7 @@ def set_of_rows(rows, source, modes=None):
     source : str
         Where they came from, in words.
     modes : sequence of str, optional
-        Failure modes to expect; any valid code if None.
+        Known failure modes, which have the first labels whether they occur or not.
 
     Returns
     -------
@@ -383,7 +417,13 @@ def set_of_rows(rows, source, modes=None):
     ------
     ValueError
         If there is no row, a column is missing or there is one data column too many, a value is
-        missing or not finite, a failure mode is unknown, or one has two labels.
+        missing or not finite, a code means no failure mode, or one has two labels.
+
+    Warns
+    -----
+    UserWarning
+        If there are other failure modes than the known ones: their parts are kept under their own
+        names, which come last.
     """
     _check_columns(rows.column_names)
     if not len(rows):
@@ -400,8 +440,8 @@ def set_of_rows(rows, source, modes=None):
             f"column {COLUMNS[column]}"
         )
     codes = np.array(table["fmode"].to_pylist(), dtype=str)
-    _check_codes(codes, table["label"].to_numpy(), modes)
-    names = class_names_of(modes if modes is not None else codes)
+    _check_codes(codes, table["label"].to_numpy())
+    names = class_names_of(codes) if modes is None else _known_first(modes, codes)
     maps = values.reshape(-1, 1, *MAP_SHAPE)
     return ImageSet(maps, _labels(codes, names), names, source)
 
@@ -423,16 +463,28 @@ def _few(names):
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _check_codes(codes, labels, modes):
+def _check_codes(codes, labels):
     found, first = np.unique(codes, return_index=True)
     for code, row in zip(found.tolist(), first.tolist()):
         try:
-            if modes is None:
-                parse(code)
-            elif code not in modes:
-                raise ValueError(f"unknown failure mode {code!r}: expected one of {list(modes)}")
+            parse(code)
         except ValueError as error:
             raise ValueError(f"row {row}: {error}") from None
         its = np.unique(labels[codes == code])
         if len(its) > 1:
             raise ValueError(f"failure mode {code!r} has the labels {its.tolist()}, expected one")
+
+
+def _known_first(modes, codes):
+    """Class names in which those of `modes` keep their labels, whatever else is there."""
+    known = class_names_of(modes)
+    unknown = sorted(set(codes.tolist()) - set(known))
+    if unknown:
+        parts = int(np.isin(codes, unknown).sum())
+        warnings.warn(
+            f"{parts} of {len(codes)} parts are of failure modes that are not known: {unknown}, "
+            f"known are {list(known)}; they come after these among the classes",
+            UserWarning,
+            stacklevel=3,
+        )
+    return (*known, *unknown)

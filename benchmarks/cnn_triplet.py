@@ -1,0 +1,255 @@
+"""CNN-triplet inspection of maps: source D's network, mended one thing at a time, and its leaks.
+
+    python benchmarks/cnn_triplet.py
+
+Each case changes one thing of the one before, from source D's network with source B's loss on drawn
+triplets to the network of chapter 6; the last ones measure the source's leaks. All embeddings are of
+length one, as source B's loss compares directions. Cases on maps that are only scaled take 12
+epochs, on whitened maps 6; an epoch of drawn triplets has as many images as one of batches.
+
+Anchors come from training parts, the limit from good calibration parts. Settings were chosen on
+validation and calibration parts; the test set scores. Five seeds.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from measuring import seconds_of
+from recording import begin, show
+from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR
+
+from snnlib import losses
+from snnlib.augmentation import TileShift
+from snnlib.data import load
+from snnlib.embedding import AnchorClassifier, embed
+from snnlib.encoders import Affine, UnitLength, map_cnn
+from snnlib.evaluation import escapes, false_alarms
+from snnlib.inspection import PINS, judge, set_up
+from snnlib.nsoartc.dataset import MODES, balance, fit_scaler, free_shifts, scale, simulate
+from snnlib.sampling import BatchDataset, TripletDataset
+from snnlib.training import fit
+from snnlib.whitening import WithinClassWhitening
+
+SEEDS = (0, 1, 2, 3, 4)
+RATE, MARGIN, PER_CLASS = 1e-3, 0.4, 15
+TRIPLETS = 650  # an epoch; 3 images each, as many as 13 batches of 150
+DRAWN_SHARE = 0.6  # of as many rows as there are, with replacement, in source D
+EDGE_MODES = [mode.replace("92", "132") for mode in MODES]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a case does; each field is one thing that can be changed."""
+
+    mined: bool = True
+    keep_edge: bool = True
+    final_relu: bool = False
+    whitened: bool = True
+    shifted: bool = True
+
+
+SOURCE = Case(mined=False, keep_edge=False, final_relu=True, whitened=False, shifted=False)
+MINED = replace(SOURCE, mined=True)
+EDGE = replace(MINED, keep_edge=True)
+NO_RELU = replace(EDGE, final_relu=False)
+WHITENED = replace(NO_RELU, whitened=True)
+CASES = {
+    "source D's network, drawn triplets": SOURCE,
+    "mined": MINED,
+    "mined, right edge kept": EDGE,
+    "mined, edge kept, no final ReLU": NO_RELU,
+    "mined, edge kept, no final ReLU, whitened": WHITENED,
+    "all of these, and shifted by pins": Case(),
+    "drawn triplets, whitened": replace(WHITENED, mined=False),
+}
+RESAMPLED = "rows resampled"
+AT_THE_EDGE = {"pin 13, right edge lost": NO_RELU, "pin 13, right edge kept": NO_RELU}
+AT_THE_EDGE["pin 13, right edge lost"] = replace(NO_RELU, keep_edge=False)
+NO_NETWORK = {"nearest mean, scaled": False, "nearest mean, whitened": True}
+
+
+def front_of(train, whitened):
+    """What is done to maps before the encoder, learned from training parts."""
+    scaler = fit_scaler(train)
+    matrix = np.eye(scaler.n_features_in_)
+    if whitened:
+        rows = scale(scaler, train).images.reshape(len(train), -1)
+        matrix = WithinClassWhitening().fit(rows, train.labels).matrix_
+    return Affine(scaler.mean_, matrix / scaler.scale_[:, None])
+
+
+def through(front, maps):
+    with torch.inference_mode():
+        return replace(maps, images=front(torch.tensor(maps.images)).numpy())
+
+
+def network_of(case, modes, seed):
+    layers = [map_cnn(keep_edge=case.keep_edge, final_relu=case.final_relu, seed=seed)]
+    if case.shifted:
+        layers = [TileShift(PINS, free_shifts(modes)), *layers]
+    return nn.Sequential(*layers, UnitLength())
+
+
+def train_network(case, maps, seed):
+    """Train on maps as the encoder sees them."""
+    encoder = network_of(case, maps.class_names, seed)
+    classes = len(np.unique(maps.labels))
+    if case.mined:
+        batches = len(maps) // (classes * PER_CLASS)
+        data = BatchDataset(maps, batches, classes, PER_CLASS, seed=seed)
+        loss, batch_size = partial(losses.semi_hard, margin=MARGIN), None
+    else:
+        data = TripletDataset(maps, TRIPLETS, seed=seed)
+        loss, batch_size = partial(losses.cosine_triplet, margin=MARGIN), 50
+    fit(
+        encoder,
+        data,
+        loss,
+        epochs=6 if case.whitened else 12,
+        batch_size=batch_size,
+        optimizer=partial(torch.optim.Adam, lr=RATE, fused=True),
+        schedule=lambda optimizer, n: OneCycleLR(optimizer, max_lr=RATE, total_steps=n),
+        seed=seed,
+        progress=False,
+    )
+    return encoder
+
+
+def names_of(maps):
+    return np.array(maps.class_names)[maps.labels]
+
+
+def station_of(case, train, calibration, seed):
+    """Front and network, trained, with anchors and limit."""
+    front = front_of(train, case.whitened)
+    encoder = train_network(case, through(front, train), seed)
+    return set_up(encoder, train, calibration, front=front)
+
+
+def share_right(said, maps):
+    return float((said == names_of(maps)).mean())
+
+
+def figures_of(station, train, validation, test):
+    """Shares of right names and errors, by the nearest anchor and with the limit."""
+    balanced, _ = balance(test)
+    of_test, of_balanced = judge(station, test.images), judge(station, balanced.images)
+    defects = names_of(balanced) != "OK"
+    figures = {
+        "validation": share_right(judge(station, validation.images).nearest, validation),
+        "accuracy": share_right(of_balanced.nearest, balanced),
+    }
+    for rule, words in [("nearest", ""), ("verdict", "_with_limit")]:
+        escaped = escapes(names_of(balanced)[defects], of_balanced[rule][defects])
+        figures[f"escapes{words}"] = escaped.value
+        figures[f"false_alarms{words}"] = false_alarms(names_of(test), of_test[rule]).value
+    return figures | other_anchors(station, train, balanced)
+
+
+def other_anchors(station, train, balanced):
+    """Right names by anchors of mean maps, and by anchors of the test parts themselves."""
+    network = nn.Sequential(station.front, station.encoder)
+    Z, truth = embed(network, balanced.images), balanced.labels
+    means = train.class_means()
+    of_means = AnchorClassifier().fit(embed(network, means.images), means.labels)
+    ten = np.concatenate([np.flatnonzero(truth == k)[:10] for k in np.unique(truth)])
+    return {
+        "mean_map_anchors": of_means.score(Z, truth),
+        "test_anchors": AnchorClassifier().fit(Z, truth).score(Z, truth),
+        "test_anchors_of_ten": AnchorClassifier().fit(Z[ten], truth[ten]).score(Z[ten], truth[ten]),
+    }
+
+
+def without_network(whitened, train, calibration):
+    """A station whose encoder hands its input on: distances of the maps themselves."""
+    front = front_of(train, whitened)
+    with torch.random.fork_rng():
+        encoder = nn.Sequential(nn.Flatten(), nn.Linear(len(front.mean), len(front.mean)))
+    with torch.no_grad():
+        encoder[1].weight.copy_(torch.eye(len(front.mean)))
+        encoder[1].bias.zero_()
+    return set_up(encoder, train, calibration, front=front)
+
+
+def resampled(case, train, validation, test, seed):
+    """Source D's split: rows drawn with replacement train, the rest of *another* draw validates."""
+
+    def drawn(seed):
+        return np.random.default_rng((seed, 44)).integers(len(train), size=draws)
+
+    draws = round(DRAWN_SHARE * len(train))
+    rows = np.unique(drawn(seed))
+    front = front_of(train.take(rows), case.whitened)
+    encoder = train_network(case, through(front, train.take(drawn(seed))), seed)
+    network = nn.Sequential(front, encoder)
+    anchors = AnchorClassifier().fit(embed(network, train.images[rows]), train.labels[rows])
+
+    def score(maps):
+        return anchors.score(embed(network, maps.images), maps.labels)
+
+    def left_over(rows):
+        return train.take(np.setdiff1d(np.arange(len(train)), rows))
+
+    balanced, _ = balance(test)
+    return {
+        "validation": score(validation),
+        "accuracy": score(balanced),
+        "distinct": len(rows) / len(train),
+        "left_over_of_this_draw": score(left_over(rows)),
+        "left_over_of_another_draw": score(left_over(drawn(seed + 1000))),
+    }
+
+
+def main():
+    sets = {name: load("nsoartc", name) for name in ("train", "validation", "calibration", "test")}
+    train, validation, calibration, test = sets.values()
+    record = begin("cnn_triplet", train.source)
+
+    def put(case, seed, seconds, figures):
+        record.add({"case": case, "seed": seed}, figures | {"seconds": seconds})
+        print(case, seed, figures, f"{seconds:.0f} s", flush=True)
+
+    for seed in SEEDS:
+        for name, case in CASES.items():
+            if not record.done({"case": name, "seed": seed}):
+                seconds, station = seconds_of(station_of, case, train, calibration, seed)
+                put(name, seed, seconds, figures_of(station, train, validation, test))
+        if not record.done({"case": RESAMPLED, "seed": seed}):
+            seconds, figures = seconds_of(resampled, NO_RELU, train, validation, test, seed)
+            put(RESAMPLED, seed, seconds, figures)
+    for name, whitened in NO_NETWORK.items():
+        if not record.done({"case": name, "seed": 0}):
+            seconds, station = seconds_of(without_network, whitened, train, calibration)
+            put(name, 0, seconds, figures_of(station, train, validation, test))
+    edge = [simulate(n, EDGE_MODES, part_seed=s, shot_seed=s) for n, s in [(200, 131), (100, 132)]]
+    for seed in SEEDS:
+        for name, case in AT_THE_EDGE.items():
+            if not record.done({"case": name, "seed": seed}):
+                front = front_of(edge[0], whitened=False)
+                seconds, encoder = seconds_of(train_network, case, through(front, edge[0]), seed)
+                put(name, seed, seconds, figures_at_the_edge(front, encoder, *edge))
+    show(record)
+    figures = ("accuracy", "escapes_with_limit", "false_alarms_with_limit", "seconds")
+    print(json.dumps(record.means(figures)))
+
+
+def figures_at_the_edge(front, encoder, train, new):
+    """Right names among defects of the last pin column, and among the others."""
+    network = nn.Sequential(front, encoder)
+    anchors = AnchorClassifier().fit(embed(network, train.images), train.labels)
+    right = anchors.predict(embed(network, new.images)) == new.labels
+    last = np.char.startswith(names_of(new), "132")
+    other = ~last & (names_of(new) != "OK")
+    return {
+        "accuracy": float(right.mean()),
+        "last_pin_column": float(right[last].mean()),
+        "other_pin_columns": float(right[other].mean()),
+    }
+
+
+if __name__ == "__main__":
+    main()
