@@ -3,10 +3,10 @@
     python benchmarks/new_defects.py
 
 Each of the nine defect modes is left out of training in turn, scaling and whitening included. Then
-it gets an anchor from 1, 2, 5 and 10 of its training parts, drawn 20 times, and test parts are named
-by the nearest of ten anchors. Harder: all modes of one direction are left out together, so that
-no defect of that kind has been seen on any pin, and get their anchors in the same way. Three seeds of
-the network; the means of 20 draws are on record.
+it gets an anchor from 1, 2, 5 and 10 of its training parts, drawn 20 times, and test parts are
+named by the nearest of ten anchors. Harder: all modes of one direction are left out together, so
+that no defect of that kind has been seen on any pin, and get their anchors in the same way. Three
+seeds of the network; the means of 20 draws are on record.
 """
 
 import json
@@ -86,11 +86,9 @@ def main():
                 print(settings, parts, figures, flush=True)
     show(record, "parts")
     table = record.table()
-    singles = table[table.left_out.isin(DEFECTS) & (table.parts == 5)]
+    five = table[table.left_out.isin(DEFECTS) & (table.parts == 5)]
     print(
-        json.dumps(
-            singles.groupby("case")[["new", "known_before", "known_after"]].mean().T.to_dict()
-        )
+        json.dumps(five.groupby("case")[["new", "known_before", "known_after"]].mean().T.to_dict())
     )
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 __all__ = ["RandomAffine", "TileShift"]
 
-MOVED = 3 / 4  # share of batches that are moved; the others keep the real pins in view
+MOVED = 1 / 2  # share of batches that are moved; the others keep the real pins in view
 
 
 class RandomAffine(nn.Module):
@@ -92,7 +92,7 @@ class RandomAffine(nn.Module):
 
 
 class TileShift(nn.Module):
-    """Move three batches in four by whole tiles: a mark on one pin becomes one on another.
+    """Move every other batch, on average, by whole tiles: a mark on one pin becomes one on another.
 
     All images of a batch move by the same number of tiles, and what leaves at one edge enters at
     the other. A loss that compares images of one batch needs no other labels for it: what was of

@@ -130,7 +130,7 @@ def test_a_shifted_tile_is_the_same_mark_on_another_pin():
             expected = torch.zeros(3, 1, 36, 39)
             expected[:, 0, 24:36, 15:18] = faces()[:, 0, 12:24, 9:12]
             assert torch.equal(new, expected)
-    assert 125 < moved < 175  # three batches in four, on average
+    assert 70 < moved < 130  # every other batch, on average
 
 
 def test_shifts_go_round_the_edges_and_all_of_them_are_drawn():
