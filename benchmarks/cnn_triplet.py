@@ -8,7 +8,8 @@ are of length one, as source B's loss compares directions. Cases on maps that ar
 12 epochs, on whitened maps 6; an epoch of drawn triplets has as many images as one of batches.
 
 Anchors come from training parts, the limit from good calibration parts. Settings were chosen on
-validation and calibration parts; the test set scores. Five seeds.
+validation and calibration parts; the test set scores. Five seeds,
+three where the right edge is put to the test.
 """
 
 import json
@@ -49,22 +50,25 @@ class Case:
     keep_edge: bool = True
     final_relu: bool = False
     whitened: bool = True
+    dropout: float = 0.0
     shifted: bool = True
 
 
-SOURCE = Case(mined=False, keep_edge=False, final_relu=True, whitened=False, shifted=False)
+SOURCE = Case(False, keep_edge=False, final_relu=True, whitened=False, dropout=0.25, shifted=False)
 MINED = replace(SOURCE, mined=True)
 EDGE = replace(MINED, keep_edge=True)
 NO_RELU = replace(EDGE, final_relu=False)
 WHITENED = replace(NO_RELU, whitened=True)
+NO_DROPOUT = replace(WHITENED, dropout=0.0)
 CASES = {
     "source D's network, drawn triplets": SOURCE,
     "mined": MINED,
-    "mined, right edge kept": EDGE,
-    "mined, edge kept, no final ReLU": NO_RELU,
-    "mined, edge kept, no final ReLU, whitened": WHITENED,
-    "all of these, and shifted by pins": Case(),
-    "drawn triplets, whitened": replace(WHITENED, mined=False),
+    "right edge kept": EDGE,
+    "no final ReLU": NO_RELU,
+    "maps whitened": WHITENED,
+    "no dropout": NO_DROPOUT,
+    "batches shifted by pins": Case(),
+    "drawn triplets on whitened maps": replace(NO_DROPOUT, mined=False),
 }
 RESAMPLED = "rows resampled"
 AT_THE_EDGE = {"pin 13, right edge lost": NO_RELU, "pin 13, right edge kept": NO_RELU}
@@ -88,7 +92,8 @@ def through(front, maps):
 
 
 def network_of(case, modes, seed):
-    layers = [map_cnn(keep_edge=case.keep_edge, final_relu=case.final_relu, seed=seed)]
+    build = {"keep_edge": case.keep_edge, "final_relu": case.final_relu, "dropout": case.dropout}
+    layers = [map_cnn(**build, seed=seed)]
     if case.shifted:
         layers = [TileShift(PINS, free_shifts(modes)), *layers]
     return nn.Sequential(*layers, UnitLength())
@@ -226,7 +231,7 @@ def main():
             seconds, station = seconds_of(without_network, whitened, train, calibration)
             put(name, 0, seconds, figures_of(station, train, validation, test))
     edge = [simulate(n, EDGE_MODES, part_seed=s, shot_seed=s) for n, s in [(200, 131), (100, 132)]]
-    for seed in SEEDS:
+    for seed in SEEDS[:3]:
         for name, case in AT_THE_EDGE.items():
             if not record.done({"case": name, "seed": seed}):
                 front = front_of(edge[0], whitened=False)

@@ -13,7 +13,7 @@ import json
 from functools import partial
 
 import numpy as np
-from cnn_triplet import NO_NETWORK, SEEDS, WHITENED, Case, front_of, through, train_network
+from cnn_triplet import NO_DROPOUT, NO_NETWORK, SEEDS, Case, front_of, through, train_network
 from measuring import seconds_of
 from recording import begin, show
 from torch import nn
@@ -25,7 +25,7 @@ from snnlib.nsoartc.dataset import MODES, balance
 DRAWS, PARTS = 20, (1, 2, 5, 10)
 DEFECTS = MODES[1:]
 DIRECTIONS = {f"all {d}": [m for m in DEFECTS if m.endswith(d)] for d in ("D05", "X10", "Y10")}
-NETWORKS = {"network": Case(), "network, not shifted by pins": WHITENED}
+NETWORKS = {"network": Case(), "network, not shifted by pins": NO_DROPOUT}
 (WITHOUT,) = (name for name, whitened in NO_NETWORK.items() if whitened)
 
 

@@ -43,7 +43,7 @@ KERNELS = {"polynomial SVM": "poly", "RBF SVM": "rbf"}
 
 
 def train_network(train, seed):
-    encoder = map_cnn(final_relu=True, seed=seed)
+    encoder = map_cnn(final_relu=True, dropout=0.25, seed=seed)
     batches = len(train) // (CLASSES * PER_CLASS)
     fit(
         encoder,

@@ -103,13 +103,13 @@ def cnn(shape, widths, embedding, *, coarse=False, seed):
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
 
-def map_cnn(*, keep_edge=True, final_relu=False, seed):
+def map_cnn(*, keep_edge=True, final_relu=False, dropout=0.0, seed):
     """Convolutional network for NSOARTC maps, as published in QEUR23_SMNRT44 or mended.
 
-    Three 3 × 3 convolutions of 64 channels with ReLU, a 2 × 2 maximum after each of the first two
-    and dropout of a quarter of the channels after the first, then linear layers of 256 and 128.
-    The network as published rounds 39 columns down to 19 and 9, which all but loses the last pin
-    column, and ends with a ReLU, which leaves its embeddings one corner of their space.
+    Three 3 × 3 convolutions of 64 channels with ReLU, a 2 × 2 maximum after each of the first two,
+    then linear layers of 256 and 128. The network as published drops a quarter of the channels
+    after the first maximum; it rounds 39 columns down to 19 and 9, which all but loses the last pin
+    column; and it ends with a ReLU, which leaves its embeddings one corner of their space.
 
     Parameters
     ----------
@@ -117,6 +117,8 @@ def map_cnn(*, keep_edge=True, final_relu=False, seed):
         Whether the maxima round up, to 20 and 10 columns; False for the published network.
     final_relu : bool, default False
         Whether a ReLU comes last; True for the published network.
+    dropout : float, default 0.0
+        Share of channels dropped in training after the first maximum; 0.25 for the published one.
     seed : int
         Seed of the initial weights. The global random state is left as it was.
 
@@ -129,7 +131,7 @@ def map_cnn(*, keep_edge=True, final_relu=False, seed):
         torch.manual_seed(seed)
         pool = partial(nn.MaxPool2d, 2, ceil_mode=keep_edge)
         conv = partial(nn.Conv2d, out_channels=64, kernel_size=3, padding=1)
-        layers = [conv(1), nn.ReLU(), pool(), nn.Dropout2d(0.25)]
+        layers = [conv(1), nn.ReLU(), pool(), *([nn.Dropout2d(dropout)] if dropout else [])]
         layers += [conv(64), nn.ReLU(), pool(), conv(64), nn.ReLU(), nn.Flatten()]
         layers += [nn.Linear(64 * 9 * (10 if keep_edge else 9), 256), nn.ReLU()]
         layers += [nn.Linear(256, 128), *([nn.ReLU()] if final_relu else [])]

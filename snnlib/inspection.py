@@ -146,8 +146,8 @@ def set_up(
     good : str, default "OK"
         Name of the class of good parts.
     false_alarms : float, default 0.005
-        Share of good calibration parts that lie beyond the limit, as nearly as their number allows,
-        and never more.
+        Share of good calibration parts that may lie beyond the limit: as many as their number
+        allows, never more, and none if they are too few.
 
     Returns
     -------
@@ -156,8 +156,8 @@ def set_up(
     Raises
     ------
     ValueError
-        If a set has no good part, the good calibration parts are too few for the share, images do
-        not match or do not fall into tiles, or embeddings are not finite.
+        If a set has no good part, the share is out of range, images do not match or do not fall
+        into tiles, or embeddings are not finite.
     """
     _check_tiles(train.images.shape[1:], tiles)
     if calibration.images.shape[1:] != train.images.shape[1:]:
@@ -187,12 +187,9 @@ def _good_parts(parts, good, what):
 
 def _limit(distances, share):
     """Smallest of the distances beyond which at most `share` of them lie."""
+    if not 0 <= share < 1:
+        raise ValueError(f"false_alarms must be a share of at least 0 and below 1, got {share}")
     beyond = int(share * len(distances))
-    if not 0 <= share < 1 or (share > 0 and not beyond):
-        raise ValueError(
-            f"false_alarms must be 0, or a share below 1 of at least one part in the "
-            f"{len(distances)} good calibration parts, got {share}"
-        )
     return float(np.sort(distances)[len(distances) - 1 - beyond])
 
 

@@ -14,7 +14,7 @@ class WithinClassWhitening(TransformerMixin, BaseEstimator):
 
     With S for the mean covariance of the classes, each about its own mean, a point x becomes
     S^(-1/2) x: after it, Euclidean distance is the Mahalanobis distance of S. This is relevant
-    component analysis (Bar-Hillel, Hertz, Shental and Weinshall, 2003, section 3) with whole
+    component analysis (Bar-Hillel, Hertz, Shental and Weinshall, 2005, algorithm 1) with whole
     classes as chunklets. S is shrunk towards a multiple of the identity by the amount of Ledoit and
     Wolf (2004, equation 14), so that it has an inverse however few the points are.
 

@@ -70,7 +70,7 @@ def test_anchors_are_means_of_training_parts_and_the_limit_is_of_calibration_par
     np.testing.assert_allclose(station.centre, good_of(TRAIN).mean(axis=0))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.005, 0.0149, 0.1])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.005, 0.0149, 0.1])
 def test_never_more_false_alarms_than_wanted(station, share):
     settings = SETTINGS | {"false_alarms": share}
     limited = set_up(station.encoder, TRAIN, CALIBRATION, **settings)
@@ -172,9 +172,9 @@ def test_set_up_needs_no_more_than_two_sets_and_does_not_change_them(station):
     [
         ({"good": "OK"}, r"no training part is 'OK', only \['bent', 'good', 'worn'\]"),
         ({"tiles": (4, 4)}, r"images of 6 × 8 can't be cut into \(4, 4\) tiles"),
-        ({"false_alarms": 0.001}, "of at least one part in the 200 good .* got 0.001"),
-        ({"false_alarms": 1.0}, "a share below 1"),
-        ({"false_alarms": -0.1}, "got -0.1"),
+        ({"false_alarms": 1.0}, "at least 0 and below 1, got 1.0"),
+        ({"false_alarms": -0.1}, "at least 0 and below 1, got -0.1"),
+        ({"false_alarms": np.nan}, "at least 0 and below 1, got nan"),
     ],
 )
 def test_bad_settings(change, message):
