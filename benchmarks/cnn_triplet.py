@@ -8,8 +8,8 @@ are of length one, as source B's loss compares directions. Cases on maps that ar
 12 epochs, on whitened maps 6; an epoch of drawn triplets has as many images as one of batches.
 
 Anchors come from training parts, the limit from good calibration parts. Settings were chosen on
-validation and calibration parts; the test set scores. Five seeds,
-three where the right edge is put to the test.
+validation and calibration parts and on 6 000 simulated parts of further seeds; the test set scores.
+Five seeds, three on maps that are only scaled.
 """
 
 import json
@@ -36,6 +36,7 @@ from snnlib.training import fit
 from snnlib.whitening import WithinClassWhitening
 
 SEEDS = (0, 1, 2, 3, 4)
+FEW_SEEDS = SEEDS[:3]  # of cases on maps that are not whitened, which take twice as long
 RATE, MARGIN, PER_CLASS = 1e-3, 0.4, 15
 TRIPLETS = 650  # an epoch; 3 images each, as many as 13 batches of 150
 DRAWN_SHARE = 0.6  # of as many rows as there are, with replacement, in source D
@@ -220,10 +221,11 @@ def main():
 
     for seed in SEEDS:
         for name, case in CASES.items():
-            if not record.done({"case": name, "seed": seed}):
+            wanted = case.whitened or seed in FEW_SEEDS
+            if wanted and not record.done({"case": name, "seed": seed}):
                 seconds, station = seconds_of(station_of, case, train, calibration, seed)
                 put(name, seed, seconds, figures_of(station, train, validation, test))
-        if not record.done({"case": RESAMPLED, "seed": seed}):
+        if seed in FEW_SEEDS and not record.done({"case": RESAMPLED, "seed": seed}):
             seconds, figures = seconds_of(resampled, NO_RELU, train, validation, test, seed)
             put(RESAMPLED, seed, seconds, figures)
     for name, whitened in NO_NETWORK.items():
@@ -231,7 +233,7 @@ def main():
             seconds, station = seconds_of(without_network, whitened, train, calibration)
             put(name, 0, seconds, figures_of(station, train, validation, test))
     edge = [simulate(n, EDGE_MODES, part_seed=s, shot_seed=s) for n, s in [(200, 131), (100, 132)]]
-    for seed in SEEDS[:3]:
+    for seed in FEW_SEEDS:
         for name, case in AT_THE_EDGE.items():
             if not record.done({"case": name, "seed": seed}):
                 front = front_of(edge[0], whitened=False)
