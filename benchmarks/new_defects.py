@@ -25,7 +25,7 @@ from snnlib.nsoartc.dataset import MODES, balance
 DRAWS, PARTS = 20, (1, 2, 5, 10)
 DEFECTS = MODES[1:]
 DIRECTIONS = {f"all {d}": [m for m in DEFECTS if m.endswith(d)] for d in ("D05", "X10", "Y10")}
-NETWORKS = {"network": Case(), "network, not shifted by pins": NO_DROPOUT}
+NETWORK = "network"
 (WITHOUT,) = (name for name, whitened in NO_NETWORK.items() if whitened)
 
 
@@ -69,9 +69,11 @@ def main():
     train, test = load("nsoartc", "train"), load("nsoartc", "test")
     test, _ = balance(test)
     record = begin("new_defects", train.source)
-    rounds = [(s, n, c, {m: [m] for m in DEFECTS}) for s in SEEDS[:3] for n, c in NETWORKS.items()]
-    rounds += [(seed, "network", Case(), DIRECTIONS) for seed in SEEDS[:3]]
-    rounds += [(0, WITHOUT, None, {m: [m] for m in DEFECTS} | DIRECTIONS)]
+    singles = {mode: [mode] for mode in DEFECTS}
+    seeds = SEEDS[:3]
+    rounds = [(seed, NETWORK, Case(), singles | DIRECTIONS) for seed in seeds]
+    rounds += [(0, WITHOUT, None, singles | DIRECTIONS)]
+    rounds += [(seed, f"{NETWORK}, not shifted by pins", NO_DROPOUT, singles) for seed in seeds]
     for seed, name, case, left_out in rounds:
         for words, modes in left_out.items():
             settings = {"case": name, "seed": seed, "left_out": words}
