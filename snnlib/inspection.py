@@ -115,8 +115,7 @@ class Verdict:
 
         words = (
             f"{'PASS' if self.passes else 'STOP'}: {self.name}\n"
-            f"nearest {self.nearest} at {self.distance:.2f}, "
-            f"second {self.second} at {self.second_distance:.2f}"
+            f"{self.nearest} {self.distance:.2f}, {self.second} {self.second_distance:.2f}"
         )
         return plots.operator(self.seen, words, self.passes, self.drops.shape, self.tile, ax, limit)
 

@@ -144,8 +144,8 @@ def test_the_picture_for_the_operator(station):
     assert stopped.draw(axes[0], limit=2) is axes[0]
     passed.draw(axes[1])
     title = axes[0].get_title(loc="left")
-    assert title.startswith("STOP: bent\nnearest bent at 0.")
-    assert f"{stopped.second} at {stopped.second_distance:.2f}" in title
+    assert title.startswith("STOP: bent\nbent 0.")
+    assert title.endswith(f", {stopped.second} {stopped.second_distance:.2f}")
     assert axes[1].get_title(loc="left").startswith("PASS: good")
     (frame,) = axes[0].patches
     assert (frame.get_x(), frame.get_y()) == (3.5, 0.5)
