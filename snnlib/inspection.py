@@ -11,7 +11,7 @@ from snnlib.embedding import AnchorClassifier, embed
 from snnlib.encoders import Affine
 from snnlib.images import check_images
 from snnlib.nsoartc.failure_modes import OK
-from snnlib.nsoartc.soart import COLUMNS, IMAGE_SHAPE, ROWS, Soart
+from snnlib.nsoartc.soart import COLUMNS, IMAGE_SHAPE, MAP_SHAPE, ROWS, Soart
 from snnlib.weights import check_weights, read_weights, write_weights
 
 __all__ = [
@@ -155,10 +155,10 @@ def set_up(
     Raises
     ------
     ValueError
-        If a set has no good part, the share is out of range, images do not match or do not fall
-        into tiles, or embeddings are not finite.
+        If a set has no good part, the share is out of range, images do not match each other, the
+        front or the camera, or do not fall into tiles, or embeddings are not finite.
     """
-    _check_tiles(train.images.shape[1:], tiles)
+    _check_shape(train.images.shape[1:], tiles, front, camera)
     if calibration.images.shape[1:] != train.images.shape[1:]:
         raise ValueError(
             f"calibration parts must be of shape {train.images.shape[1:]} as the training parts, "
@@ -192,10 +192,15 @@ def _limit(distances, share):
     return float(np.sort(distances)[len(distances) - 1 - beyond])
 
 
-def _check_tiles(shape, tiles):
+def _check_shape(shape, tiles, front, camera):
     rows, columns = tiles
     if min(tiles) < 1 or shape[1] % rows or shape[2] % columns:
         raise ValueError(f"images of {shape[1]} × {shape[2]} can't be cut into {tiles} tiles")
+    values = int(np.prod(shape))
+    if front is not None and len(front.mean) != values:
+        raise ValueError(f"parts have {values} values, but front takes {len(front.mean)}")
+    if camera is not None and shape != (1, *MAP_SHAPE):
+        raise ValueError(f"a camera makes maps {(1, *MAP_SHAPE)}, but parts are {shape}")
 
 
 def _index(anchors, name):

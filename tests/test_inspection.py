@@ -172,6 +172,8 @@ def test_set_up_needs_no_more_than_two_sets_and_does_not_change_them(station):
     [
         ({"good": "OK"}, r"no training part is 'OK', only \['bent', 'good', 'worn'\]"),
         ({"tiles": (4, 4)}, r"images of 6 × 8 can't be cut into \(4, 4\) tiles"),
+        ({"front": Affine(np.zeros(4), np.eye(4))}, "parts have 48 values, but front takes 4"),
+        ({"camera": unit_space()}, r"maps \(1, 36, 39\), but parts are \(1, 6, 8\)"),
         ({"false_alarms": 1.0}, "at least 0 and below 1, got 1.0"),
         ({"false_alarms": -0.1}, "at least 0 and below 1, got -0.1"),
         ({"false_alarms": np.nan}, "at least 0 and below 1, got nan"),
