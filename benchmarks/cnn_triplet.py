@@ -73,8 +73,10 @@ CASES = {
     "drawn triplets on whitened maps": replace(NO_DROPOUT, mined=False),
 }
 RESAMPLED = "rows resampled"
-AT_THE_EDGE = {"pin 13, right edge lost": NO_RELU, "pin 13, right edge kept": NO_RELU}
-AT_THE_EDGE["pin 13, right edge lost"] = replace(NO_RELU, keep_edge=False)
+AT_THE_EDGE = {
+    "pin 13, right edge lost": replace(NO_RELU, keep_edge=False),
+    "pin 13, right edge kept": NO_RELU,
+}
 NO_NETWORK = {"nearest mean, scaled": False, "nearest mean, whitened": True}
 
 
@@ -149,14 +151,12 @@ def figures_of(station, train, validation, test):
     """Shares of right names and errors, by the nearest anchor and with the limit."""
     balanced, _ = balance(test)
     of_test, of_balanced = judge(station, test.images), judge(station, balanced.images)
-    defects = names_of(balanced) != "OK"
     figures = {
         "validation": share_right(judge(station, validation.images).nearest, validation),
         "accuracy": share_right(of_balanced.nearest, balanced),
     }
     for rule, words in [("nearest", ""), ("verdict", "_with_limit")]:
-        escaped = escapes(names_of(balanced)[defects], of_balanced[rule][defects])
-        figures[f"escapes{words}"] = escaped.value
+        figures[f"escapes{words}"] = escapes(names_of(balanced), of_balanced[rule]).value
         figures[f"false_alarms{words}"] = false_alarms(names_of(test), of_test[rule]).value
     return figures | other_anchors(station, train, balanced)
 

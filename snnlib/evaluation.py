@@ -89,11 +89,11 @@ def escapes(truth, said, good="OK"):
 
     Parameters
     ----------
-    truth, said : array_like, shape (n,), str
-        True class of each part, and the verdict. A class that only one of them knows is an error of
-        its own, not a reason to leave a part out.
-    good : str, default "OK"
-        Name of the class of good parts.
+    truth, said : array_like, shape (n,), str or int
+        True class of each part, and the verdict, as names or labels. A class that only one of them
+        knows is an error of its own, not a reason to leave a part out.
+    good : str or int, default "OK"
+        The class of good parts.
 
     Returns
     -------
@@ -116,10 +116,10 @@ def false_alarms(truth, said, good="OK"):
 
     Parameters
     ----------
-    truth, said : array_like, shape (n,), str
-        True class of each part, and the verdict.
-    good : str, default "OK"
-        Name of the class of good parts.
+    truth, said : array_like, shape (n,), str or int
+        True class of each part, and the verdict, as names or labels.
+    good : str or int, default "OK"
+        The class of good parts.
 
     Returns
     -------
