@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-__all__ = ["Affine", "MirrorMean", "UnitLength", "cnn", "device", "map_cnn", "mlp"]
+__all__ = ["Affine", "MirrorMean", "UnitLength", "cnn", "device", "map_cnn", "mlp", "tile_cnn"]
 
 
 @cache
@@ -149,6 +149,53 @@ def _fine(inputs, outputs):
 def _coarse(inputs, outputs):
     convolution = nn.Conv2d(inputs, outputs, 5, stride=2, padding=2, bias=False)
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def tile_cnn(shape, tile, *, width=32, hidden=128, embedding=128, seed):
+    """Convolutional network that first looks at each tile by itself, with the same eyes.
+
+    Its first convolution has the size of a tile and its stride, so that no value is mixed with that
+    of another tile; a 3 × 3 convolution then compares neighbouring tiles, and two linear layers
+    follow. Far less work than 3 × 3 convolutions on every value, and no pooling that loses an edge.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Channels, height and width of an image.
+    tile : (int, int)
+        Height and width of a tile; (12, 3) for a pin of an NSOARTC map.
+    width : int, default 32
+        Channels of both convolutions.
+    hidden, embedding : int, default 128
+        Values of the linear layer in between, and of an embedding.
+    seed : int
+        Seed of the initial weights. The global random state is left as it was.
+
+    Returns
+    -------
+    torch.nn.Sequential
+        Maps (n, c, h, w) to (n, embedding). Weights lie in memory channels last.
+
+    Raises
+    ------
+    ValueError
+        If a number is not positive, or an image can't be cut into tiles.
+    """
+    channels, high, wide = shape
+    if min(*shape, *tile, width, hidden, embedding) < 1:
+        raise ValueError(
+            f"shape, tile and widths must be positive, got {shape}, {tile}, {width}, {hidden}, "
+            f"{embedding}"
+        )
+    if high % tile[0] or wide % tile[1]:
+        raise ValueError(f"images of {high} × {wide} can't be cut into tiles of {tile}")
+    tiles = (high // tile[0]) * (wide // tile[1])
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers = [nn.Conv2d(channels, width, tile, stride=tile), nn.ReLU()]
+        layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Flatten()]
+        layers += [nn.Linear(width * tiles, hidden), nn.ReLU(), nn.Linear(hidden, embedding)]
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
 
 class Affine(nn.Module):

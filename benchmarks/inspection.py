@@ -1,0 +1,413 @@
+"""Which method for which inspection: the tree of source D, measured.
+
+    python benchmarks/inspection.py
+
+Parts of the table, by the column `part`:
+
+- ``tree``: every method on the named sets, five seeds of those that have any randomness. Settings
+  come from six trials each on validation parts, the same number for all; the test set scores.
+- ``axis``: seven methods, three draws of training and test parts, one thing changed at a time:
+  level of shots, level of the process, training parts a class, wrong labels.
+- ``images``: networks on raw images and on maps, whole, shuffled and by pins, three seeds; then the
+  same networks on parts photographed outside the range they were trained in.
+- ``unknown``: each defect mode left out of training in turn, and the set ``unseen``; three seeds.
+
+No fit may take more than 30 s. An interrupted run goes on where it stopped.
+"""
+
+import itertools
+import json
+from functools import partial
+
+import numpy as np
+import torch
+from cnn_triplet import front_of
+from inspection_methods import (
+    BODIES,
+    METHODS,
+    NETWORK_GRID,
+    NETWORKS,
+    RATES,
+    Seen,
+    network_of,
+    on_images,
+    on_maps,
+    seen_by,
+    train_network,
+)
+from measuring import peak_of, seconds_of
+from recording import begin
+from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
+from torch import nn
+
+from snnlib.augmentation import TileShift
+from snnlib.data import load
+from snnlib.embedding import AnchorClassifier, embed
+from snnlib.images import ImageSet
+from snnlib.inspection import PINS
+from snnlib.nsoartc.dataset import MODES, balance, free_shifts, named_images, unit_space
+from snnlib.nsoartc.simulator import Process, Shot, draw_parts, photograph
+
+SEEDS = (0, 1, 2, 3, 4)
+FEW_SEEDS = SEEDS[:3]
+TRIAL_SEED = 10
+LONGEST = 30  # seconds a fit
+RANDOM = NETWORKS  # methods whose result depends on a seed
+AXIS_METHODS = (
+    "ruler",
+    "nearest mean",
+    "LDA",
+    "RBF SVM",
+    "Siamese, MLP",
+    "triplet, CNN",
+    "mined, CNN",
+    "mined, tile CNN",
+)
+AXES = {
+    "shot": (0.5, 2.0, 3.0, 4.0),
+    "process": (0.5, 2.0, 3.0, 4.0),
+    "parts": (10, 25, 50, 100),
+    "wrong": (0.05, 0.2),
+}
+AS_IT_IS = {"shot": 1.0, "process": 1.0, "parts": 200, "wrong": 0.0}
+OUTSIDE = {  # what is made larger, and by what factors
+    "gain": (("gain",), (3, 10)),
+    "lighting": (("gradient",), (3, 10)),
+    "placement": (("placement",), (3, 10)),
+}
+IMAGE_CASES = {
+    "CNN on images": (on_images, [{"rate": rate} for rate in RATES]),
+    "the same on maps": (partial(on_maps, "mined", "small CNN"), NETWORK_GRID),
+    "source D's CNN on maps": (partial(on_maps, "mined", "CNN"), NETWORK_GRID),
+    "its cells shuffled": (partial(on_maps, "mined", "CNN", shuffle=True), NETWORK_GRID),
+    "tile CNN on maps": (partial(on_maps, "mined", "tile CNN"), NETWORK_GRID),
+    "tile CNN, cells shuffled": (partial(on_maps, "mined", "tile CNN", shuffle=True), NETWORK_GRID),
+}
+UNTUNED = {  # shuffled cells are an ablation: everything else stays as it was
+    "its cells shuffled": "source D's CNN on maps",
+    "tile CNN, cells shuffled": "tile CNN on maps",
+}
+TUNED_ALREADY = {
+    "source D's CNN on maps": "mined, CNN",
+    "tile CNN on maps": "mined, tile CNN",
+}
+
+
+def named(split):
+    return Seen(named_images(split), load("nsoartc", split))
+
+
+def made(modes, seed, process=None, shot=None):
+    """Parts of given failure modes, photographed and turned into maps."""
+    parts = draw_parts(modes, seed=seed, process=process)
+    images = np.concatenate(list(photograph(parts, seed=seed, shot=shot)))
+    maps = unit_space().transform(images).reshape(-1, 1, 36, 39)
+    labels = np.array([MODES.index(mode) for mode in modes])
+    return Seen(*(ImageSet(x, labels, MODES, "nsoartc, simulated cell") for x in (images, maps)))
+
+
+def share_right(judge, seen):
+    return float((judge(seen) == seen.maps.labels).mean())
+
+
+def figures_of(judge, seen):
+    """Shares of right names, of defects that pass and of good parts that do not."""
+    said, right = judge(seen), seen.maps.labels
+    _, counts = np.unique(right, return_counts=True)
+    of_class = [(said[right == k] == k).mean() for k in range(len(counts))]
+    return {
+        "accuracy": float(np.mean(of_class)),
+        "escapes": float((said[right > 0] == 0).mean()),
+        "false_alarms": float((said[right == 0] != 0).mean()),
+    }
+
+
+def milliseconds(judge, seen, repeats=3, parts=60):
+    """Median time of one part on one core, and of making its map."""
+    singles = [seen.take([k]) for k in range(0, len(seen), max(1, len(seen) // parts))]
+    soart, threads = unit_space(), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            times = {
+                "ms": [seconds_of(judge, one)[0] for _ in range(repeats) for one in singles],
+                "ms_map": [seconds_of(soart.transform, one.images.images)[0] for one in singles],
+            }
+    finally:
+        torch.set_num_threads(threads)
+    times = {name: 1000 * float(np.median(values)) for name, values in times.items()}
+    return times if judge.takes == "maps" else times | {"ms_map": 0.0}
+
+
+def fitted(fit, train, setting, seed):
+    """A fitted method and the seconds that it took, none more than allowed."""
+    seconds, judge = seconds_of(fit, train, setting, seed)
+    if seconds > LONGEST:
+        print(f"  a fit took {seconds:.0f} s, more than {LONGEST}", flush=True)
+    return seconds, judge
+
+
+def best_setting(record, name, fit, settings, train, validation):
+    """The setting that names the most validation parts rightly; its trials are kept as notes."""
+    key = f"trials: {name}"
+    if key not in record.stored["notes"]:
+        trials = []
+        for setting in settings:
+            seconds, judge = fitted(fit, train, setting, TRIAL_SEED)
+            right = share_right(judge, validation)
+            trials.append({"setting": setting, "validation": right, "seconds": seconds})
+            print(name, trials[-1], flush=True)
+        record.note({key: trials})
+    return max(record.stored["notes"][key], key=lambda trial: trial["validation"])["setting"]
+
+
+def put(record, settings, figures):
+    record.add(settings, figures)
+    print(settings, {k: round(v, 4) for k, v in figures.items()}, flush=True)
+
+
+def measure_tree(record, train, validation, test):
+    for name, (settings, fit) in METHODS.items():
+        setting = best_setting(record, name, fit, settings, train, validation)
+        for seed in SEEDS if name in RANDOM else SEEDS[:1]:
+            run = {"part": "tree", "case": name, "seed": seed}
+            if not record.done(run):
+                seconds, judge = fitted(fit, train, setting, seed)
+                figures = figures_of(judge, test) | milliseconds(judge, test)
+                figures |= {"floats": judge.floats, "seconds": seconds}
+                put(record, run, figures | {"validation": share_right(judge, validation)})
+
+
+def measure_images(record, train, validation, test):
+    def outside():
+        defaults, modes = Shot(), np.repeat(MODES, 50)
+        for axis, (names, factors) in OUTSIDE.items():
+            for factor in factors:
+                shot = Shot(**{name: factor * getattr(defaults, name) for name in names})
+                yield f"{axis} × {factor}", made(modes, 900 + factor, shot=shot)
+
+    trials = {}
+    for case, (fit, settings) in IMAGE_CASES.items():
+        alike = UNTUNED.get(case, case)
+        tuned = TUNED_ALREADY.get(alike, alike)
+        trials[case] = best_setting(record, tuned, fit, settings, train, validation)
+    todo = [
+        {"part": "images", "case": case, "seed": seed}
+        for seed, case in itertools.product(FEW_SEEDS, IMAGE_CASES)
+    ]
+    others = (
+        {"part": "images", "case": "ruler", "seed": 0},
+        {
+            "part": "images",
+            "case": "LDA",
+            "seed": 0,
+        },
+    )
+    todo = [run for run in (*todo, *others) if not record.done(run)]
+    if not todo:
+        return
+    places = dict(outside())
+    for run in todo:
+        case = run["case"]
+        if case in IMAGE_CASES:
+            fit, setting = IMAGE_CASES[case][0], trials[case]
+        else:
+            fit = METHODS[case][1]
+            setting = best_setting(record, case, fit, METHODS[case][0], train, validation)
+        seconds, judge = fitted(fit, train, setting, run["seed"])
+        figures = figures_of(judge, test) | milliseconds(judge, test)
+        figures |= {"floats": judge.floats, "seconds": seconds}
+        figures |= {where: share_right(judge, seen) for where, seen in places.items()}
+        put(record, run, figures)
+
+
+def step_memory(record, train):
+    """Most memory that a training step of 150 parts holds, on images and on maps, in MiB."""
+    if "step_mib" in record.stored["notes"]:
+        return
+    first = [np.flatnonzero(train.maps.labels == k)[:15] for k in range(len(MODES))]
+    few, held = train.take(np.concatenate(first)), {}
+    for body in ("image CNN", "small CNN", "CNN", "tile CNN"):
+        parts = few.images if body == "image CNN" else few.maps
+        network = network_of("mined", BODIES[body][0], len(MODES), 0)
+        held[body] = peak_of(partial(train_network, "mined", network, parts, 1, 1, 1e-3, 0))
+    record.note({"step_mib": held})
+    print(held, flush=True)
+
+
+def settings_of_axes():
+    yield "as it is", AS_IT_IS
+    for axis, values in AXES.items():
+        for value in values:
+            yield f"{axis} {value:g}", AS_IT_IS | {axis: value}
+
+
+def parts_of_axis(place, seed):
+    """Training and test parts of a draw, and which of the training labels are wrong."""
+    process, shot = Process(level=place["process"]), Shot(level=place["shot"])
+    train = made(np.repeat(MODES, 200), 2000 + seed, process, shot)
+    test = made(np.repeat(MODES, 100), 3000 + seed, process, shot)
+    chosen = [np.flatnonzero(train.maps.labels == k)[: place["parts"]] for k in range(len(MODES))]
+    train = train.take(np.concatenate(chosen))
+    labels = train.maps.labels.copy()
+    defects = np.flatnonzero(labels > 0)
+    rng = np.random.default_rng((seed, 5))
+    wrong = rng.choice(defects, round(place["wrong"] * len(defects)), replace=False)
+    labels[wrong] = 0
+    return train.relabel(labels), test, wrong
+
+
+def measure_axes(record, train, validation):
+    best = {
+        name: best_setting(record, name, METHODS[name][1], METHODS[name][0], train, validation)
+        for name in AXIS_METHODS
+    }
+    for seed, (words, place) in itertools.product(FEW_SEEDS, settings_of_axes()):
+        runs = [
+            {"part": "axis", "case": name, "seed": seed, "place": words} for name in AXIS_METHODS
+        ]
+        runs = [run for run in runs if not record.done(run)]
+        if not runs:
+            continue
+        train, test, wrong = parts_of_axis(place, seed)
+        for run in runs:
+            name = run["case"]
+            seconds, judge = fitted(METHODS[name][1], train, best[name], seed)
+            figures = figures_of(judge, test) | {"seconds": seconds}
+            if len(wrong):
+                figures |= wrong_labels_found(judge, train, wrong)
+            put(record, run | place, figures)
+
+
+def wrong_labels_found(judge, train, wrong):
+    """Training parts labelled good that the method itself calls defective: are they the wrong ones?
+
+    With anchors also the ROC AUC of the distance to the good anchor, less that to the nearest
+    other.
+    """
+    good = np.flatnonzero(train.maps.labels == 0)
+    is_wrong = np.isin(good, wrong)
+    flagged = judge(train.take(good)) != 0
+    figures = {
+        "found": float(flagged[is_wrong].mean()),
+        "flagged_right": float(is_wrong[flagged].mean()) if flagged.any() else 0.0,
+    }
+    if judge.points is not None:
+        Z = judge.points(train.maps.images)
+        distances = AnchorClassifier().fit(Z, train.maps.labels).distances(Z[good])
+        score = distances[:, 0] - distances[:, 1:].min(axis=1)
+        figures["label_auc"] = float(roc_auc_score(is_wrong, score))
+    return figures
+
+
+# Unknown defects
+
+UNKNOWN_CASES = (
+    "anchors",
+    "anchors, shifted by pins",
+    "energy of the plain classifier",
+    "whitened maps",
+)
+
+
+def measure_unknown(record, train, test, unseen):
+    """How well known parts are told from those of a mode that was never trained."""
+    rate = 1e-3
+    for seed, left_out in itertools.product(FEW_SEEDS, (*MODES[1:], "none")):
+        known = train.take(np.flatnonzero(np.array(MODES)[train.labels] != left_out))
+        is_known = np.array(MODES)[test.labels] != left_out
+        others = unseen if left_out == "none" else test.take(np.flatnonzero(~is_known))
+        usual = test.take(np.flatnonzero(is_known))
+        for case in UNKNOWN_CASES:
+            run = {"part": "unknown", "case": case, "seed": seed, "left_out": left_out}
+            if record.done(run) or (case == "whitened maps" and seed):
+                continue
+            seconds, score = seconds_of(novelty_of, case, known, rate, seed)
+            near, far = score(usual.images), score(others.images)
+            figures = {"auc": auc(near, far), "seconds": seconds}
+            if left_out == "none":
+                names = np.array(others.class_names)[others.labels]
+                figures |= {
+                    f"auc {mode}": auc(near, far[names == mode]) for mode in np.unique(names)
+                }
+            put(record, run, figures)
+
+
+def auc(near, far):
+    truth = np.repeat([False, True], [len(near), len(far)])
+    return float(roc_auc_score(truth, np.concatenate([near, far])))
+
+
+def novelty_of(case, known, rate, seed):
+    """A function from maps to a score that is high where nothing known is near."""
+    front = front_of(known, whitened=True)
+    labels = np.unique(known.labels, return_inverse=True)[1]
+    seen = seen_by(front, known)
+    if case == "whitened maps":
+        anchors = AnchorClassifier().fit(seen.images.reshape(len(seen), -1), labels)
+
+        def points(maps):
+            return front(torch.tensor(maps)).numpy().reshape(len(maps), -1)
+
+        return lambda maps: anchors.distances(points(maps)).min(axis=1)
+    way = "plain" if case.startswith("energy") else "mined"
+    build, steps, epochs = BODIES["tile CNN"]
+    seen = ImageSet(seen.images, labels, seen.class_names, seen.source)
+    network = network_of(way, build, labels.max() + 1, seed)
+    if "shifted" in case:
+        modes = {known.class_names[k] for k in np.unique(known.labels)}
+        network = nn.Sequential(TileShift(PINS, free_shifts(modes)), network)
+    train_network(way, network, seen, steps, epochs, rate, seed)
+    whole = nn.Sequential(front, network)
+    if way == "plain":  # energy: Liu, Wang, Owens and Li (2020), equation 4, at temperature 1
+        return lambda maps: -torch.from_numpy(embed(whole, maps)).logsumexp(dim=1).numpy()
+    anchors = AnchorClassifier().fit(embed(whole, known.images), labels)
+    return lambda maps: anchors.distances(embed(whole, maps)).min(axis=1)
+
+
+def main():
+    train, validation, test = (named(split) for split in ("train", "validation", "test"))
+    record = begin("inspection", train.maps.source)
+    measure_tree(record, train, validation, test)
+    balanced, _ = balance(test.maps)
+    measure_unknown(record, train.maps, balanced, load("nsoartc", "unseen"))
+    measure_images(record, train, validation, test)
+    step_memory(record, train)
+    del test
+    measure_axes(record, train, validation)
+    table = record.table()
+    figures = ["accuracy", "escapes", "false_alarms", "ms", "ms_map", "floats", "seconds"]
+    tree = table[table.part == "tree"].groupby("case", sort=False)[figures].agg(["mean", "std"])
+    print(tree.round(4).to_string())
+    axes = table[table.part == "axis"]
+    print(axes.pivot_table("accuracy", "case", "place", sort=False).round(4).to_string())
+    unknown = table[(table.part == "unknown") & (table.left_out != "none")]
+    print(unknown.pivot_table("auc", "case", "left_out", sort=False).round(4).to_string())
+    minutes = (
+        table.seconds.sum()
+        + sum(
+            trial["seconds"]
+            for key, trials in record.stored["notes"].items()
+            if key.startswith("trials")
+            for trial in trials
+        )
+    ) / 60
+    print(
+        json.dumps(
+            {
+                "longest_fit_s": round(float(table.seconds.max()), 1),
+                "minutes_of_fits": round(float(minutes), 1),
+                "accuracy": table[table.part == "tree"]
+                .groupby("case")
+                .accuracy.mean()
+                .round(4)
+                .to_dict(),
+                "unknown_auc": unknown.groupby("case").auc.mean().round(4).to_dict(),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
