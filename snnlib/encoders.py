@@ -6,7 +6,17 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-__all__ = ["Affine", "MirrorMean", "UnitLength", "cnn", "device", "map_cnn", "mlp", "tile_cnn"]
+__all__ = [
+    "Affine",
+    "MirrorMean",
+    "Standardise",
+    "UnitLength",
+    "cnn",
+    "device",
+    "map_cnn",
+    "mlp",
+    "tile_cnn",
+]
 
 
 @cache
@@ -239,6 +249,48 @@ class Affine(nn.Module):
         """
         rows = (images.flatten(1) - self.mean) @ self.matrix
         return rows.reshape(images.shape)
+
+
+class Standardise(nn.Module):
+    """Fixed layer (x - mean) / scale, value by value: a fitted scaler as a layer.
+
+    Parameters
+    ----------
+    mean : ndarray, shape (c, h, w)
+        What becomes zero.
+    scale : ndarray, shape (c, h, w)
+        What becomes one, all above zero.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, a value is not finite, or a scale is not above zero.
+    """
+
+    def __init__(self, mean, scale):
+        super().__init__()
+        mean, scale = (torch.as_tensor(a, dtype=torch.float32) for a in (mean, scale))
+        if mean.shape != scale.shape:
+            raise ValueError(
+                f"mean and scale differ in shape: {(*mean.shape,)} and {(*scale.shape,)}"
+            )
+        if not (mean.isfinite().all() and scale.isfinite().all() and (scale > 0).all()):
+            raise ValueError("mean and scale must be finite, and scales above zero")
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", scale)
+
+    def forward(self, images):
+        """Standardise a batch of images.
+
+        Parameters
+        ----------
+        images : Tensor, shape (n, c, h, w), floating point
+
+        Returns
+        -------
+        Tensor, shape (n, c, h, w)
+        """
+        return (images - self.mean) / self.scale
 
 
 class UnitLength(nn.Module):

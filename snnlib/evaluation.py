@@ -27,6 +27,7 @@ __all__ = [
     "escapes",
     "false_alarms",
     "retrieve",
+    "separate",
     "share",
     "verify",
 ]
@@ -344,6 +345,34 @@ def _auc(distances, same, seed):
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return Estimate(float(area(*kinds)), float(interval.low), float(interval.high))
+
+
+def separate(near, far, *, seed=0):
+    """How well scores tell unknown things from known ones.
+
+    Parameters
+    ----------
+    near, far : array_like, shape (n,), (m,), floating point
+        Scores of known and of unknown things, such as distances to the nearest anchor.
+    seed : int, default 0
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    Estimate
+        Area under the ROC curve: the chance that an unknown thing has a higher score than a known
+        one; interval by bootstrap over both.
+
+    Raises
+    ------
+    ValueError
+        If a score is not finite, or one kind is missing.
+    """
+    near, far = (np.asarray(scores, dtype=float) for scores in (near, far))
+    scores, known = _check_pairs(
+        np.concatenate([near, far]), np.repeat([True, False], [len(near), len(far)])
+    )
+    return _auc(scores, known, seed)
 
 
 @dataclass(frozen=True)

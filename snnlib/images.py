@@ -117,6 +117,11 @@ class ImageSet:
     def __len__(self):
         return len(self.images)
 
+    @property
+    def names(self):
+        """Name of the class of each image, shape (n,), str."""
+        return np.array(self.class_names)[self.labels]
+
     def take(self, indices):
         """Return the images at `indices` as a new set.
 

@@ -10,6 +10,7 @@ from torch import nn
 from snnlib.embedding import AnchorClassifier, embed
 from snnlib.encoders import Affine
 from snnlib.images import check_images
+from snnlib.limits import quantile_limit
 from snnlib.nsoartc.failure_modes import OK
 from snnlib.nsoartc.soart import COLUMNS, IMAGE_SHAPE, MAP_SHAPE, ROWS, Soart
 from snnlib.weights import check_weights, read_weights, write_weights
@@ -169,27 +170,18 @@ def set_up(
     if front is not None:
         front.to(next(encoder.parameters()).device)
     network = _network(front, encoder)
-    names = np.array(train.class_names)[train.labels]
-    anchors = AnchorClassifier().fit(embed(network, train.images), names)
+    anchors = AnchorClassifier().fit(embed(network, train.images), train.names)
     to_good = anchors.distances(embed(network, kept))[:, _index(anchors, good)]
-    limit = _limit(to_good, false_alarms)
+    limit = quantile_limit(to_good, false_alarms)
     centre = _seen(front, trained).mean(axis=0)
     return Station(encoder, front, anchors, good, limit, centre, tuple(tiles), camera)
 
 
 def _good_parts(parts, good, what):
-    names = np.array(parts.class_names)[parts.labels]
-    if good not in names:
-        raise ValueError(f"no {what} part is {good!r}, only {np.unique(names).tolist()} are there")
-    return parts.images[names == good]
-
-
-def _limit(distances, share):
-    """Smallest of the distances beyond which at most `share` of them lie."""
-    if not 0 <= share < 1:
-        raise ValueError(f"false_alarms must be a share of at least 0 and below 1, got {share}")
-    beyond = int(share * len(distances))
-    return float(np.sort(distances)[len(distances) - 1 - beyond])
+    if good not in parts.names:
+        there = np.unique(parts.names).tolist()
+        raise ValueError(f"no {what} part is {good!r}, only {there} are there")
+    return parts.images[parts.names == good]
 
 
 def _check_shape(shape, tiles, front, camera):

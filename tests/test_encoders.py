@@ -1,10 +1,21 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
+from sklearn.preprocessing import StandardScaler
 
 from snnlib import encoders
-from snnlib.encoders import Affine, MirrorMean, UnitLength, cnn, map_cnn, mlp
+from snnlib.encoders import (
+    Affine,
+    MirrorMean,
+    Standardise,
+    UnitLength,
+    cnn,
+    map_cnn,
+    mlp,
+    tile_cnn,
+)
 
 
 def test_layers_and_parameters_of_the_source():
@@ -205,3 +216,129 @@ def test_affine():
 def test_bad_affine(mean, matrix, message):
     with pytest.raises(ValueError, match=message):
         Affine(mean, matrix)
+
+
+TILED = {"width": 4, "hidden": 8, "embedding": 5, "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("shape", "tile", "grid"),
+    [((1, 12, 9), (4, 3), (3, 3)), ((2, 6, 8), (3, 8), (2, 1)), ((1, 36, 39), (12, 3), (3, 13))],
+)
+def test_shapes_of_a_tile_cnn_layer_by_layer(shape, tile, grid):
+    shapes, x = [], torch.randn(2, *shape)
+    for layer in tile_cnn(shape, tile, **TILED):
+        x = layer(x)
+        shapes.append((type(layer).__name__, tuple(x.shape[1:])))
+    assert shapes == [
+        ("Conv2d", (4, *grid)),
+        ("ReLU", (4, *grid)),
+        ("Conv2d", (4, *grid)),
+        ("ReLU", (4, *grid)),
+        ("Flatten", (4 * grid[0] * grid[1],)),
+        ("Linear", (8,)),
+        ("ReLU", (8,)),
+        ("Linear", (5,)),
+    ]
+
+
+def test_the_usual_tile_cnn_for_maps():
+    network = tile_cnn((1, 36, 39), (12, 3), seed=0)
+    assert network(torch.zeros(3, 1, 36, 39)).shape == (3, 128)
+    convolutions = (36 + 1) * 32 + (9 * 32 + 1) * 32
+    linear = (32 * 39 + 1) * 128 + (128 + 1) * 128
+    assert sum(p.numel() for p in network.parameters()) == convolutions + linear
+    assert network[2].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_first_layer_sees_each_tile_by_itself():
+    network = tile_cnn((2, 12, 9), (4, 3), **TILED)
+    images = torch.rand(1, 2, 12, 9)
+    before = network[0](images)
+    for row, column in np.ndindex(3, 3):
+        changed = images.clone()
+        changed[:, :, 4 * row : 4 * row + 4, 3 * column : 3 * column + 3] += 1
+        moved = (network[0](changed) - before).abs().amax(dim=(0, 1)) > 1e-4
+        assert moved.nonzero().tolist() == [[row, column]]
+
+
+def test_all_tiles_are_seen_with_the_same_eyes():
+    network = tile_cnn((1, 12, 9), (4, 3), **TILED)
+    tile = torch.rand(1, 1, 4, 3)
+    seen = network[0](tile.tile(1, 1, 3, 3))
+    torch.testing.assert_close(seen, seen[..., :1, :1].expand_as(seen))
+    kernel, bias = network[0].weight, network[0].bias
+    torch.testing.assert_close(seen[0, :, 0, 0], (kernel * tile).sum(dim=(1, 2, 3)) + bias)
+
+
+def test_the_second_layer_compares_neighbours():
+    network = tile_cnn((1, 20, 15), (4, 3), **TILED)
+    images = torch.rand(1, 1, 20, 15, requires_grad=True)
+    network[:3](images)[0, :, 2, 1].sum().backward()
+    seen = images.grad[0, 0].reshape(5, 4, 5, 3).abs().sum(dim=(1, 3)) > 0
+    assert seen.nonzero().tolist() == [[r, c] for r in (1, 2, 3) for c in (0, 1, 2)]
+
+
+def test_no_value_is_out_of_sight_of_a_tile_cnn():
+    network = tile_cnn((2, 12, 9), (4, 3), seed=0)
+    images = torch.rand(1, 2, 12, 9, generator=torch.Generator().manual_seed(0))
+    gradients = torch.autograd.functional.jacobian(network, images)
+    assert (gradients.abs().sum(dim=(0, 1, 2)) > 0).all()
+
+
+def test_the_seed_alone_decides_a_tile_cnn():
+    state = torch.get_rng_state()
+    first, same, other = (
+        tile_cnn((1, 12, 9), (4, 3), **(TILED | {"seed": seed})) for seed in (0, 0, 1)
+    )
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(p, q) for p, q in zip(first.parameters(), same.parameters()))
+    assert not any(torch.equal(p, q) for p, q in zip(first.parameters(), other.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shape": (0, 12, 9)}, r"must be positive, got \(0, 12, 9\), \(4, 3\), 4, 8, 5"),
+        ({"tile": (0, 3)}, r"must be positive, got \(1, 12, 9\), \(0, 3\), 4, 8, 5"),
+        ({"tile": (4, -3)}, "must be positive"),
+        ({"width": 0}, r"must be positive, .*, 0, 8, 5"),
+        ({"hidden": 0}, r"must be positive, .*, 4, 0, 5"),
+        ({"embedding": 0}, r"must be positive, .*, 4, 8, 0"),
+        ({"tile": (5, 3)}, r"images of 12 × 9 can't be cut into tiles of \(5, 3\)"),
+        ({"tile": (4, 2)}, r"images of 12 × 9 can't be cut into tiles of \(4, 2\)"),
+        ({"tile": (24, 3)}, "can't be cut into tiles"),
+    ],
+)
+def test_bad_tile_cnns(change, message):
+    with pytest.raises(ValueError, match=message):
+        tile_cnn(**({"shape": (1, 12, 9), "tile": (4, 3)} | TILED | change))
+
+
+def test_standardise_equal_to_the_scaler_of_scikit_learn():
+    images = np.random.default_rng(0).normal(3, np.arange(1, 13).reshape(2, 2, 3), (50, 2, 2, 3))
+    scaler = StandardScaler().fit(images[:40].reshape(40, -1))
+    layer = Standardise(scaler.mean_.reshape(2, 2, 3), scaler.scale_.reshape(2, 2, 3))
+    scaled = layer(torch.tensor(images, dtype=torch.float32))
+    expected = scaler.transform(images.reshape(50, -1)).reshape(images.shape)
+    np.testing.assert_allclose(scaled, expected, atol=1e-5)
+    assert not list(layer.parameters())
+    assert set(layer.state_dict()) == {"mean", "scale"}
+
+
+@pytest.mark.parametrize(
+    ("mean", "scale", "message"),
+    [
+        (np.zeros((1, 2, 3)), np.ones((1, 3, 2)), r"shape: \(1, 2, 3\) and \(1, 3, 2\)"),
+        (np.zeros((1, 2, 3)), np.ones(1), r"shape: \(1, 2, 3\) and \(1,\)"),
+        (np.array([0, np.nan]), np.ones(2), "must be finite, and scales above zero"),
+        (np.array([0, -np.inf]), np.ones(2), "must be finite, and scales above zero"),
+        (np.zeros(2), np.array([1, np.nan]), "must be finite, and scales above zero"),
+        (np.zeros(2), np.array([1, np.inf]), "must be finite, and scales above zero"),
+        (np.zeros(2), np.array([1.0, 0]), "must be finite, and scales above zero"),
+        (np.zeros(2), np.array([1.0, -1]), "must be finite, and scales above zero"),
+    ],
+)
+def test_bad_standardise(mean, scale, message):
+    with pytest.raises(ValueError, match=message):
+        Standardise(mean, scale)

@@ -22,6 +22,7 @@ from snnlib.evaluation import (
     escapes,
     false_alarms,
     retrieve,
+    separate,
     share,
     verify,
 )
@@ -149,6 +150,50 @@ def test_bad_pairs(distances, same, message):
     for judge in (choose_threshold, lambda d, s: verify(d, s, 1.0)):
         with pytest.raises(ValueError, match=message):
             judge(np.array(distances), np.array(same))
+
+
+def test_separation_is_the_area_of_scikit_learn():
+    near, far = RNG.normal(0, 1, 80), RNG.normal(1, 1, 120)
+    result = separate(near, far)
+    truth = np.repeat([0, 1], [80, 120])
+    assert result.value == pytest.approx(roc_auc_score(truth, np.concatenate([near, far])))
+    assert result.value == pytest.approx(np.mean(near[:, None] < far))
+    assert 0.5 < result.low < result.value < result.high < 1
+    assert separate(far, near).value == pytest.approx(1 - result.value)
+
+
+def test_the_seed_alone_decides_the_interval_of_a_separation():
+    near, far = RNG.normal(0, 1, 40), RNG.normal(1, 1, 40)
+    usual, same, other = (
+        separate(near, far),
+        separate(near, far, seed=0),
+        separate(near, far, seed=1),
+    )
+    assert usual == same
+    assert other.value == usual.value
+    assert other.low != usual.low
+
+
+def test_separations_known():
+    assert separate([1, 2, 3], [4, 5]) == Estimate(1, 1, 1)
+    assert separate([4, 5], [1, 2, 3]) == Estimate(0, 0, 0)
+    assert separate([1, 1], [1, 1, 1]).value == 0.5
+    assert separate([1, 3], [2, 3]).value == 2.5 / 4
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "message"),
+    [
+        ([], [1.0, 2.0], "only one kind"),
+        ([1.0, 2.0], [], "only one kind"),
+        ([1.0, 2.0], [3.0, np.nan], "got nan at position 3"),
+        ([1.0, np.inf], [3.0, 4.0], "got inf at position 1"),
+        ([[1.0], [2.0]], [[3.0], [4.0]], "shapes"),
+    ],
+)
+def test_bad_separations(near, far, message):
+    with pytest.raises(ValueError, match=message):
+        separate(near, far)
 
 
 def test_angles_known_and_of_a_loop():

@@ -28,6 +28,13 @@ def test_take_keeps_order_and_source():
     assert taken.source == "made up"
 
 
+def test_each_image_has_the_name_of_its_class():
+    names = ImageSet(IMAGES, np.array([2, 0, 2, 1]), ("a", "b", "long"), "made up").names
+    assert names.tolist() == ["long", "a", "long", "b"]
+    assert names.dtype.kind == "U"
+    assert make().take(np.array([3, 0])).names.tolist() == ["b", "a"]
+
+
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [

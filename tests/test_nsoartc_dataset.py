@@ -18,6 +18,7 @@ from snnlib.nsoartc.dataset import (
     fit_scaler,
     free_shifts,
     modes_of,
+    named_images,
     named_set,
     read_rows,
     scale,
@@ -164,8 +165,33 @@ def test_another_lot_looks_otherwise(train):
     )
 
 
+@pytest.mark.parametrize(
+    ("split", "indices"),
+    [
+        ("train", [250, 3, 0]),
+        ("unseen", [0, 45, 839]),
+        ("later", [1, 150]),
+        ("retest", range(5, 60)),  # two batches of the simulator, ten shots a part
+    ],
+)
+def test_the_images_of_a_named_set_are_those_its_maps_are_made_from(split, indices):
+    indices = np.array(indices)
+    seen, maps = named_images(split, indices), named_set(split, indices)
+    assert seen.images.shape == (len(indices), 3, 66, 286)
+    np.testing.assert_array_equal(unit_space().transform(seen.images), flat(maps))
+    assert seen.labels.tolist() == maps.labels.tolist()
+    assert seen.names.tolist() == modes_of(split)[indices].tolist()
+    assert (seen.class_names, seen.source) == (maps.class_names, maps.source)
+
+
+def test_images_of_a_whole_set():
+    seen = named_images("retest")
+    assert len(seen) == 300
+    assert np.array_equal(unit_space().transform(seen.images), flat(named_set("retest")))
+
+
 def test_an_unknown_set():
-    for function in (modes_of, named_set):
+    for function in (modes_of, named_set, named_images):
         with pytest.raises(ValueError, match=r"split must be one of train, .*; got 'exam'"):
             function("exam")
 

@@ -17,7 +17,7 @@ from snnlib.nsoartc.soart import CAMERAS, COLUMNS, IMAGE_SHAPE, ROWS, WINDOW
 __all__ = ["DIRECTIONS", "Ruler", "tip_centroids"]
 
 DIRECTIONS = ("D", "X", "Y")  # drawback in mm, tilts in degrees
-FACE_ROWS = 2  # pixel rows at the top of each window that show the face, not the hole
+FACE_ROW = 1  # pixel row of each window that shows the face, even if the part lies 0.1 mm off
 BRIGHTER = 1.1  # the flat middle of a tip is brighter than the face, its bevel is darker
 FAINTEST = 1.0  # less light than this above the face, in pixels of face, and no tip is there
 
@@ -41,13 +41,13 @@ def tip_centroids(images):
     TypeError
         If `images` is no floating-point array.
     ValueError
-        If it has another shape, or a pixel is not finite.
+        If it has another shape, there is no image, or a pixel is not finite.
     """
     check_images(images)
-    if images.shape[1:] != IMAGE_SHAPE:
-        raise ValueError(f"images must have the shape (n, *{IMAGE_SHAPE}), got {images.shape}")
+    if not len(images) or images.shape[1:] != IMAGE_SHAPE:
+        raise ValueError(f"images must have the shape (n ≥ 1, *{IMAGE_SHAPE}), got {images.shape}")
     windows = images.reshape(-1, len(CAMERAS), ROWS, WINDOW, COLUMNS, WINDOW).swapaxes(3, 4)
-    face = windows[..., :FACE_ROWS, :].mean(axis=(-2, -1), dtype=np.float64)[..., None, None]
+    face = windows[..., FACE_ROW, :].mean(axis=-1, dtype=np.float64)[..., None, None]
     light = np.clip(windows - BRIGHTER * face, 0, None)
     total = light.sum(axis=(-2, -1))
     seen = total > FAINTEST * face[..., 0, 0]
@@ -127,7 +127,8 @@ class Ruler(BaseEstimator):
         x, y = np.moveaxis(moved, -1, 0)
         apart = (x[:, -1] - x[:, 0]) / (SINES[-1] - SINES[0])
         measured = np.stack([apart, x.mean(axis=1), y.mean(axis=1)], axis=-1)
-        measured -= np.nanmedian(measured, axis=(1, 2), keepdims=True)
+        unseen = np.isnan(measured).all(axis=(1, 2), keepdims=True)
+        measured -= np.nanmedian(np.where(unseen, 0, measured), axis=(1, 2), keepdims=True)
         measured[..., 1:] = np.degrees(np.arcsin(np.clip(measured[..., 1:] / LENGTH, -1, 1)))
         return measured
 
@@ -156,7 +157,7 @@ class Ruler(BaseEstimator):
         TypeError, ValueError
             As `tip_centroids`; also if a limit is not positive.
         """
-        if len(limits) != len(DIRECTIONS) or not min(limits) > 0:
+        if len(limits) != len(DIRECTIONS) or not all(limit > 0 for limit in limits):
             raise ValueError(f"expected three limits above 0, got {limits}")
         measured = self.measure(images)
         shares = np.abs(measured) / limits
