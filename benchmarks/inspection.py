@@ -265,7 +265,8 @@ def measure_axes(record, train, validation):
     }
     for seed, (words, place) in itertools.product(FEW_SEEDS, settings_of_axes()):
         runs = [
-            {"part": "axis", "case": name, "seed": seed, "place": words} for name in AXIS_METHODS
+            {"part": "axis", "case": name, "seed": seed, "place": words} | place
+            for name in AXIS_METHODS
         ]
         runs = [run for run in runs if not record.done(run)]
         if not runs:
@@ -277,7 +278,7 @@ def measure_axes(record, train, validation):
             figures = figures_of(judge, test) | {"seconds": seconds}
             if len(wrong):
                 figures |= wrong_labels_found(judge, train, wrong)
-            put(record, run | place, figures)
+            put(record, run, figures)
 
 
 def wrong_labels_found(judge, train, wrong):

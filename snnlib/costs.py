@@ -139,8 +139,8 @@ def cost_by_limit(scores, good, prices, defect_rate):
     Raises
     ------
     ValueError
-        If a score is NaN or minus infinity, shapes do not match, one kind of part is missing, or a share lies outside
-        0 … 1.
+        If a score is NaN or minus infinity, shapes do not match, one kind of part is missing, or a
+        share lies outside 0 … 1.
     """
     scores, good = np.asarray(scores, dtype=float), np.asarray(good)
     if scores.ndim != 1 or scores.shape != good.shape or good.dtype != bool:
