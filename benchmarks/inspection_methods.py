@@ -195,7 +195,7 @@ BODIES = {
 def _batches(train, steps, seed):
     classes = len(np.unique(train.labels))
     fewest = np.bincount(train.labels)[np.unique(train.labels)].min()
-    per_class = max(SMALLEST_BATCH, min(BATCH // classes, fewest))
+    per_class = max(SMALLEST_BATCH, min(BATCH // classes, int(fewest)))
     return BatchDataset(train, steps, classes, per_class, seed=seed), None
 
 
