@@ -35,6 +35,7 @@ def quantile_limit(scores, share):
     """
     scores = _check(scores, share)
     beyond = int(round(share * len(scores), 9))  # 0.29 · 100 is 28.999…
+    beyond = min(beyond, len(scores) - 1)
     return float(scores[len(scores) - 1 - beyond])
 
 

@@ -15,6 +15,8 @@ CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
 READY = {
     "05_siamese_inspection": ("scaler", "encoder", "plain", "anchors"),
     "06_cnn_triplet_inspection": ("scaler", "whitening", "front", "encoder", "station"),
+    "07_choosing_a_method": ("scaler", "whitening", "front", "encoder", "anchors"),
+    "08_signing_off": ("scaler", "front", "encoder", "network", "anchors", "kept_aside"),
 }
 
 
@@ -29,20 +31,17 @@ def code_of(name):
 
 
 def refuse_the_test_set(monkeypatch):
-    load, named_set = snnlib.data.load, dataset.named_set
+    def careful(function, position):
+        def call(*arguments, **settings):
+            if arguments[position] == "test":
+                raise TestSetOpened
+            return function(*arguments, **settings)
 
-    def careful(name, split, *arguments, **settings):
-        if split == "test":
-            raise TestSetOpened
-        return load(name, split, *arguments, **settings)
+        return call
 
-    def careful_named_set(split, *arguments):
-        if split == "test":
-            raise TestSetOpened
-        return named_set(split, *arguments)
-
-    monkeypatch.setattr(snnlib.data, "load", careful)
-    monkeypatch.setattr(dataset, "named_set", careful_named_set)
+    monkeypatch.setattr(snnlib.data, "load", careful(snnlib.data.load, 1))
+    for name in ("named_set", "named_images"):
+        monkeypatch.setattr(dataset, name, careful(getattr(dataset, name), 0))
 
 
 def assigned(code):

@@ -147,7 +147,15 @@ def test_a_part_that_no_limit_lets_pass():
 
 @pytest.mark.parametrize(
     ("cpk", "rate"),
-    [(0, 1), (1 / 3, 0.3173), (1, 0.0027), (4 / 3, 63.3e-6), (5 / 3, 0.573e-6), (2, 1.97e-9)],
+    [
+        (0, 1),
+        (1 / 3, 0.3173),
+        (1, 0.0027),
+        (4 / 3, 63.3e-6),
+        (5 / 3, 0.573e-6),
+        (2, 1.97e-9),
+        (np.inf, 0),
+    ],
 )
 def test_defect_rates_as_in_the_tables(cpk, rate):
     assert defect_rate_of_cpk(cpk) == pytest.approx(rate, rel=2e-3)
@@ -158,6 +166,12 @@ def test_defect_rates_equal_to_the_error_function():
     expected = np.vectorize(math.erfc)(3 * cpk / math.sqrt(2))
     np.testing.assert_allclose(defect_rate_of_cpk(cpk), expected)
     assert isinstance(defect_rate_of_cpk(1), float)
+
+
+@pytest.mark.parametrize("cpk", [-1, -1e-9, -np.inf, np.nan, [1.0, -0.1], [np.nan, 1.0]])
+def test_no_defect_rate_of_a_process_off_its_limits(cpk):
+    with pytest.raises(ValueError, match=r"cpk must be at least 0, got .*(-|nan)"):
+        defect_rate_of_cpk(cpk)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +233,8 @@ def test_one_bad_share_among_many():
         ([1.0, 2.0], [True], r"got shapes \(2,\) and \(1,\), bool"),
         ([[1.0, 2.0]], [[True, False]], r"got shapes \(1, 2\) and \(1, 2\), bool"),
         ([1.0, 2.0], [1, 0], r"got shapes \(2,\) and \(2,\), int"),
-        ([1.0, np.nan], [True, False], "the score at position 1 is NaN"),
+        ([1.0, np.nan], [True, False], "scores must be numbers, or infinite, got nan at 1"),
+        ([-np.inf, 1.0], [True, False], "scores must be numbers, or infinite, got -inf at 0"),
         ([1.0, 2.0], [True, True], "expected good and defective parts, got 2 good of 2"),
         ([1.0, 2.0], [False, False], "expected good and defective parts, got 0 good of 2"),
     ],

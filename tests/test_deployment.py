@@ -50,6 +50,10 @@ def weights_of(file):
     return {tensor.name: tensor for tensor in onnx.load(file).graph.initializer}
 
 
+def modes_of(network):
+    return [module.training for module in network.modules()]
+
+
 def cosines(first, second):
     lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     return (first * second).sum(axis=1) / lengths
@@ -118,16 +122,40 @@ def test_the_mode_of_the_network_stays_even_after_a_failure(
     modes = []
 
     def fail(module, *arguments, **settings):
-        modes.append(module.training)
+        modes.extend(modes_of(module))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch.onnx, "export", fail)
     network.train(training)
+    network[2].train(not training)
+    before = modes_of(network)
     with pytest.raises(KeyboardInterrupt):
         export_onnx(network, SHAPE, tmp_path / "network.onnx")
-    assert network.training is training
-    assert modes == [False]
+    assert modes_of(network) == before
+    assert modes == [False] * len(before)
     network.eval()
+
+
+def test_a_frozen_layer_stays_frozen(tmp_path):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(108, 2), nn.Dropout()).train()
+    network[1].requires_grad_(False)
+    network[2].eval()
+    export_onnx(network, SHAPE, tmp_path / "network.onnx")
+    assert modes_of(network) == [True, True, True, False]
+    assert not any(weights.requires_grad for weights in network.parameters())
+
+
+def test_a_network_in_double_precision_is_written_in_single(tmp_path):
+    scaler = Standardise(np.full(SHAPE, 0.1), np.full(SHAPE, 1.3))
+    network = nn.Sequential(scaler, nn.Flatten(), nn.Linear(108, 2)).double()
+    export_onnx(network, SHAPE, tmp_path / "network.onnx")
+    kinds = {tensor.data_type for tensor in weights_of(tmp_path / "network.onnx").values()}
+    assert onnx.TensorProto.DOUBLE not in kinds
+    Z = run_onnx(start_onnx(tmp_path / "network.onnx"), PARTS)
+    assert Z.dtype == np.float32
+    expected = network(torch.tensor(PARTS, dtype=torch.float64)).detach()
+    assert expected.dtype == torch.float64  # as it was
+    np.testing.assert_allclose(Z, expected, atol=1e-5)
 
 
 def test_quantised_is_smaller_and_close(exported, small, network):
@@ -292,43 +320,27 @@ def test_quantising_that_fails_leaves_the_older_file(exported, tmp_path, monkeyp
     assert list(exported.parent.iterdir()) == [exported]
 
 
-def test_parts_of_another_shape_leave_no_file(exported, tmp_path):
-    with pytest.raises(Exception, match="Got: 8 Expected: 12"):
-        quantise(exported, tmp_path / "small.onnx", PARTS[:, :, :8])
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize(
     ("parts", "error", "message"),
     [
-        (PARTS[:0], ValueError, "at least one part, got none"),
+        (PARTS[:0], ValueError, r"shape \(n ≥ 1, \*\(1, 12, 9\)\), got \(0, 1, 12, 9\)"),
+        (PARTS[..., :8], ValueError, r"shape \(n ≥ 1, \*\(1, 12, 9\)\), got \(40, 1, 12, 8\)"),
+        (PARTS[:, :, :8], ValueError, r"shape .*\*\(1, 12, 9\)\), got \(40, 1, 8, 9\)"),
+        (PARTS.repeat(3, 1), ValueError, r"shape .*\*\(1, 12, 9\)\), got \(40, 3, 12, 9\)"),
         (PARTS[:, 0], ValueError, r"4 dimensions .*\(40, 12, 9\)"),
+        (np.full((1, *SHAPE), np.inf), ValueError, "inf in image 0"),
         (PARTS * np.where(PARTS[3, 0, 2, 1] == PARTS, np.nan, 1), ValueError, "nan in image 3"),
         (PARTS.astype(np.int64), TypeError, "floating-point NumPy array, got int64"),
         (PARTS.tolist(), TypeError, "floating-point NumPy array, got list"),
     ],
-    ids=["none", "flat", "nan", "int", "list"],
+    ids=["none", "narrow", "low", "channels", "flat", "inf", "nan", "int", "list"],
 )
-def test_bad_parts_to_quantise_with(exported, tmp_path, parts, error, message):
+def test_bad_parts(exported, tmp_path, parts, error, message):
+    with pytest.raises(error, match=message):
+        run_onnx(start_onnx(exported), parts)
     with pytest.raises(error, match=message):
         quantise(exported, tmp_path / "small.onnx", parts)
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("parts", "error", "message"),
-    [
-        (PARTS[:0], ValueError, r"shape \(n ≥ 1, \(1, 12, 9\)\), got \(0, 1, 12, 9\)"),
-        (PARTS[..., :8], ValueError, r"shape \(n ≥ 1, \(1, 12, 9\)\), got \(40, 1, 12, 8\)"),
-        (PARTS[0], ValueError, r"4 dimensions .*\(1, 12, 9\)"),
-        (np.full((1, *SHAPE), np.inf), ValueError, "inf in image 0"),
-        (PARTS.astype(np.int64), TypeError, "floating-point NumPy array, got int64"),
-    ],
-    ids=["none", "narrow", "flat", "inf", "int"],
-)
-def test_bad_parts_to_run(exported, parts, error, message):
-    with pytest.raises(error, match=message):
-        run_onnx(start_onnx(exported), parts)
 
 
 def test_no_such_file(tmp_path):
@@ -336,6 +348,6 @@ def test_no_such_file(tmp_path):
         start_onnx(tmp_path / "none.onnx")
     with pytest.raises(FileNotFoundError, match=r"no network in"):
         start_onnx(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"none\.onnx"):
+    with pytest.raises(FileNotFoundError, match=r"no network in .*none\.onnx"):
         quantise(tmp_path / "none.onnx", tmp_path / "small.onnx", PARTS)
     assert not list(tmp_path.iterdir())

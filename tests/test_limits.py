@@ -35,6 +35,15 @@ def test_quantile_limits_of_eight(share, limit):
     assert quantile_limit([3, 1, 2, 8, 7, 5, 6, 4], share) == limit
 
 
+def test_quantile_rank_equal_to_that_of_fractions():
+    """In floating point 0.29 · 100 is below 29."""
+    for n in range(1, 101):
+        scores = np.arange(1, n + 1)
+        for percent in range(100):
+            expected = n - math.floor(n * Fraction(percent, 100))
+            assert quantile_limit(scores, percent / 100) == expected, (n, percent)
+
+
 def test_conformal_rank_equal_to_that_of_fractions():
     """The least k with k / (n + 1) ≥ 1 - share, in exact arithmetic, for many n and all shares."""
     for n in range(1, 61):
@@ -53,6 +62,11 @@ def test_conformal_rank_equal_to_that_of_fractions():
 def test_as_few_parts_as_the_promise_needs(n, share, rank):
     scores = np.random.default_rng(n).normal(size=n)
     assert conformal_limit(scores, share) == np.sort(scores)[rank - 1]
+
+
+@pytest.mark.parametrize("gap", [1e-3, 1e-9, 1e-12, 2**-53])
+def test_a_promise_of_next_to_nothing_is_the_smallest_score(gap):
+    assert conformal_limit([3, 1, 2], 1 - gap) == 1
 
 
 @pytest.mark.parametrize(("n", "share"), [(18, 0.05), (98, 0.01), (8, 0.1), (10_000, 0)])

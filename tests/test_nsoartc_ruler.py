@@ -51,7 +51,7 @@ def test_centroids_equal_to_a_loop():
         part, camera, row, pin = place
         box = images[part, camera, 22 * row : 22 * row + 22, 22 * pin : 22 * pin + 22]
         box = box.astype(np.float64)
-        face = sum(box[y, x] for y in (0, 1) for x in range(22)) / 44
+        face = sum(box[1, x] for x in range(22)) / 22
         light = {(x, y): max(box[y, x] - 1.1 * face, 0) for x in range(22) for y in range(22)}
         total = sum(light.values())
         if total > face:
@@ -73,6 +73,16 @@ def test_centroids_move_with_the_image_and_not_with_its_brightness():
 def test_an_image_without_light_shows_no_tip():
     assert np.isnan(tip_centroids(np.zeros((1, 3, 66, 286)))).all()
     assert np.isnan(tip_centroids(np.full((1, 3, 66, 286), 0.4))).all()
+
+
+@pytest.mark.parametrize("grey", [0, 0.4])
+def test_a_part_without_any_tip_is_missing_its_first_pin(exact, grey):
+    images = np.concatenate([clean("92X10"), np.full((1, 3, 66, 286), grey)])
+    assert np.isnan(exact.measure(images)[1]).all()
+    for limits in (LIMITS, (np.inf, np.inf, np.inf)):
+        assert exact.inspect(images, limits).values[1].tolist() == ["11M", np.inf]
+    alone = exact.inspect(images[:1], LIMITS)
+    assert exact.inspect(images, LIMITS)[:1].equals(alone)
 
 
 @pytest.mark.parametrize(("brightness", "seen"), [(0.83, False), (0.85, True)])
@@ -154,10 +164,15 @@ def test_what_all_pins_have_in_common_is_no_defect(exact):
     images = shoot(draw_parts(["OK"] * 20, seed=0, process=ALIKE), only(placement=0.05))
     assert np.abs(tip_centroids(images) - exact.mean_).max() > 0.5  # pixels
     np.testing.assert_allclose(exact.measure(images), 0, atol=0.05)
-    aside = np.roll(clean("31X10", "92D05"), 1, axis=3)
-    np.testing.assert_allclose(
-        exact.measure(aside), exact.measure(clean("31X10", "92D05")), atol=0.01
-    )
+
+
+@pytest.mark.parametrize("pixels", [-1, 1])
+@pytest.mark.parametrize("axis", [2, 3])
+def test_a_part_that_lies_a_tenth_of_a_millimetre_off_measures_the_same(exact, axis, pixels):
+    images = clean("OK", "31X10", "92D05", "133Y10", "71M")
+    aside = exact.measure(np.roll(images, pixels, axis=axis))
+    np.testing.assert_allclose(aside[0], 0, atol=0.005)
+    np.testing.assert_allclose(aside, exact.measure(images), atol=0.02)
 
 
 def test_a_good_part_measures_little_and_a_defect_is_found_among_the_spread(ruler):
@@ -239,7 +254,17 @@ def test_an_estimator_like_others(exact):
 
 
 @pytest.mark.parametrize(
-    "limits", [(1, 1), (1, 1, 1, 1), (), (0, 1, 1), (1, 1, -0.1), (np.nan, 1, 1)]
+    "limits",
+    [
+        (1, 1),
+        (1, 1, 1, 1),
+        (),
+        (0, 1, 1),
+        (1, 1, -0.1),
+        (np.nan, 1, 1),
+        (1, np.nan, 1),
+        (1, 1, np.nan),
+    ],
 )
 def test_bad_limits(exact, limits):
     with pytest.raises(ValueError, match="expected three limits above 0, got"):
@@ -259,8 +284,11 @@ def test_bad_images(exact):
     for use in (tip_centroids, Ruler().fit, exact.measure, lambda x: exact.inspect(x, LIMITS)):
         with pytest.raises(ValueError, match="nan in image 0, channel 2, row 5, column 7"):
             use(spoilt)
-        with pytest.raises(ValueError, match=r"shape \(n, \*\(3, 66, 286\)\), got \(1, 2, 66, 286"):
+        shape = r"shape \(n ≥ 1, \*\(3, 66, 286\)\), got"
+        with pytest.raises(ValueError, match=rf"{shape} \(1, 2, 66, 286\)"):
             use(good[:, :2])
+        with pytest.raises(ValueError, match=rf"{shape} \(0, 3, 66, 286\)"):
+            use(good[:0])
         with pytest.raises(ValueError, match=r"4 dimensions .*\(3, 66, 286\)"):
             use(good[0])
         with pytest.raises(TypeError, match="floating-point NumPy array, got uint8"):

@@ -19,6 +19,7 @@ __all__ = ["DIRECTIONS", "Ruler", "tip_centroids"]
 DIRECTIONS = ("D", "X", "Y")  # drawback in mm, tilts in degrees
 FACE_ROW = 1  # pixel row of each window that shows the face, even if the part lies 0.1 mm off
 BRIGHTER = 1.1  # the flat middle of a tip is brighter than the face, its bevel is darker
+DARKEST = 0.05  # share of full scale; a darker face is taken for this, lest noise look like a tip
 FAINTEST = 1.0  # less light than this above the face, in pixels of face, and no tip is there
 
 
@@ -48,6 +49,7 @@ def tip_centroids(images):
         raise ValueError(f"images must have the shape (n ≥ 1, *{IMAGE_SHAPE}), got {images.shape}")
     windows = images.reshape(-1, len(CAMERAS), ROWS, WINDOW, COLUMNS, WINDOW).swapaxes(3, 4)
     face = windows[..., FACE_ROW, :].mean(axis=-1, dtype=np.float64)[..., None, None]
+    face = np.maximum(face, DARKEST)
     light = np.clip(windows - BRIGHTER * face, 0, None)
     total = light.sum(axis=(-2, -1))
     seen = total > FAINTEST * face[..., 0, 0]
