@@ -63,7 +63,7 @@ STRANGERS = {
     "limits": {"torch", "tensorflow", "matplotlib", "sklearn", "datasets"},
     "costs": {"torch", "tensorflow", "matplotlib", "sklearn", "datasets"},
     "control_charts": {"torch", "tensorflow", "matplotlib", "sklearn", "datasets"},
-    "deployment": {"tensorflow", "matplotlib", "sklearn", "datasets", "onnxruntime"},
+    "deployment": {"tensorflow", "matplotlib", "datasets", "onnxruntime"},
     "inspection": {"tensorflow", "matplotlib", "datasets"},
 }
 
