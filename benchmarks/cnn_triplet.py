@@ -132,10 +132,6 @@ def train_network(case, maps, seed):
     return encoder
 
 
-def names_of(maps):
-    return np.array(maps.class_names)[maps.labels]
-
-
 def station_of(case, train, calibration, seed):
     """Front and network, trained, with anchors and limit."""
     front = front_of(train, case.whitened)
@@ -144,7 +140,7 @@ def station_of(case, train, calibration, seed):
 
 
 def share_right(said, maps):
-    return float((said == names_of(maps)).mean())
+    return float((said == maps.names).mean())
 
 
 def figures_of(station, train, validation, test):
@@ -156,8 +152,8 @@ def figures_of(station, train, validation, test):
         "accuracy": share_right(of_balanced.nearest, balanced),
     }
     for rule, words in [("nearest", ""), ("verdict", "_with_limit")]:
-        figures[f"escapes{words}"] = escapes(names_of(balanced), of_balanced[rule]).value
-        figures[f"false_alarms{words}"] = false_alarms(names_of(test), of_test[rule]).value
+        figures[f"escapes{words}"] = escapes(balanced.names, of_balanced[rule]).value
+        figures[f"false_alarms{words}"] = false_alarms(test.names, of_test[rule]).value
     return figures | other_anchors(station, train, balanced)
 
 
@@ -254,8 +250,8 @@ def figures_at_the_edge(front, encoder, train, new):
     network = nn.Sequential(front, encoder)
     anchors = AnchorClassifier().fit(embed(network, train.images), train.labels)
     right = anchors.predict(embed(network, new.images)) == new.labels
-    last = np.char.startswith(names_of(new), "132")
-    other = ~last & (names_of(new) != "OK")
+    last = np.char.startswith(new.names, "132")
+    other = ~last & (new.names != "OK")
     return {
         "accuracy": float(right.mean()),
         "last_pin_column": float(right[last].mean()),

@@ -328,7 +328,7 @@ def measure_unknown(record, train, test, unseen):
             near, far = score(usual.images), score(others.images)
             figures = {"auc": auc(near, far), "seconds": seconds}
             if left_out == "none":
-                names = np.array(others.class_names)[others.labels]
+                names = others.names
                 figures |= {
                     f"auc {mode}": auc(near, far[names == mode]) for mode in np.unique(names)
                 }

@@ -26,7 +26,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from snnlib import losses
 from snnlib.embedding import AnchorClassifier, embed
-from snnlib.encoders import UnitLength, cnn, map_cnn, mlp, tile_cnn
+from snnlib.encoders import Standardise, UnitLength, cnn, map_cnn, mlp, tile_cnn
 from snnlib.images import ImageSet
 from snnlib.nsoartc.dataset import fit_scaler
 from snnlib.nsoartc.ruler import DIRECTIONS, Ruler
@@ -133,16 +133,16 @@ def lda(train, setting, seed):
 
 
 def svm(kernel, train, setting, seed):
-    front = front_of(train.maps, setting["input"] == "whitened")
-    mean, matrix = front.mean.numpy(), front.matrix.numpy()
     whitened = setting["input"] == "whitened"
-    steps = (lambda X: (X - mean) @ matrix) if whitened else (lambda X: (X - mean) * diagonal)
+    front = front_of(train.maps, whitened)
+    mean, matrix = front.mean.numpy(), front.matrix.numpy()
     diagonal = np.diagonal(matrix)
+    steps = (lambda X: (X - mean) @ matrix) if whitened else (lambda X: (X - mean) * diagonal)
+    own = len(mean) + (matrix.size if whitened else len(mean))
     choices = {key: value for key, value in setting.items() if key != "input"}
-    own = matrix.size if whitened else len(mean)
 
     def floats(machine):
-        return machine.support_vectors_.size + machine.dual_coef_.size + len(mean) + own
+        return machine.support_vectors_.size + machine.dual_coef_.size + own
 
     return _machine(train, SVC(kernel=kernel, **choices), floats, FunctionTransformer(steps))
 
@@ -265,18 +265,6 @@ def judge_of(way, front, network, train, takes):
     )
 
 
-class Scaled(nn.Module):
-    """Fixed layer (x - mean) / scale, pixel by pixel."""
-
-    def __init__(self, mean, scale):
-        super().__init__()
-        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32))
-        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
-
-    def forward(self, images):
-        return (images - self.mean) / self.scale
-
-
 class Shuffled(nn.Module):
     """A front whose cells are put in another order, the same for every part."""
 
@@ -295,7 +283,7 @@ def map_front(train, chosen):
     if chosen == "whitened":
         return front
     scale = (1 / torch.diagonal(front.matrix)).reshape(1, *MAP_SHAPE)
-    return Scaled(front.mean.reshape(1, *MAP_SHAPE), scale)
+    return Standardise(front.mean.reshape(1, *MAP_SHAPE), scale)
 
 
 def on_maps(way, body, train, setting, seed, *, shuffle=False):
@@ -312,7 +300,7 @@ def on_images(train, setting, seed):
     """The mined CNN on the three images, each pixel against the mean good image."""
     build, steps, epochs = BODIES["image CNN"]
     good = train.images.images[train.images.labels == 0]
-    front = Scaled(good.mean(axis=0), good.std(axis=0).mean())
+    front = Standardise(good.mean(axis=0), np.full(IMAGE_SHAPE, good.std(axis=0).mean()))
     network = network_of("mined", build, len(train.images.class_names), seed)
     seen = seen_by(front, train.images)
     train_network("mined", network, seen, steps, epochs, setting["rate"], seed)
