@@ -2,8 +2,8 @@
 
 Every method has six settings to choose from, and the same parts to learn from. Those that may take
 their maps scaled or whitened have three settings for either. All networks take 400 steps (MLP), 66
-(CNN) or 260 (tile CNN) of 150 images, whatever they learn from them: classes, pairs, triplets or
-batches to be mined. The numbers of steps keep every fit under 30 s on two cores.
+(CNN), 260 (tile CNN) or 36 (image CNN) of 150 images, whatever they learn from: classes, pairs,
+triplets or batches to be mined. The numbers of steps keep every fit under 30 s on two cores.
 """
 
 import itertools
