@@ -185,7 +185,7 @@ BODIES = {
     # As much work on three images as source D's network on a map, and its like for maps.
     "image CNN": (
         lambda seed: cnn(IMAGE_SHAPE, (8, 16, 32, 64), 128, coarse=True, seed=seed),
-        66,
+        36,
         6,
     ),
     "small CNN": (lambda seed: cnn((1, *MAP_SHAPE), (32, 64, 64), 128, seed=seed), 66, 6),
