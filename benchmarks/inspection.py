@@ -17,7 +17,8 @@ No fit may take more than 30 s. An interrupted run goes on where it stopped.
 
 import itertools
 import json
-from functools import partial
+from dataclasses import replace
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -53,7 +54,6 @@ SEEDS = (0, 1, 2, 3, 4)
 FEW_SEEDS = SEEDS[:3]
 TRIAL_SEED = 10
 LONGEST = 30  # seconds a fit
-RANDOM = NETWORKS  # methods whose result depends on a seed
 AXIS_METHODS = (
     "ruler",
     "nearest mean",
@@ -71,11 +71,8 @@ AXES = {
     "wrong": (0.05, 0.2),
 }
 AS_IT_IS = {"shot": 1.0, "process": 1.0, "parts": 200, "wrong": 0.0}
-OUTSIDE = {  # what is made larger, and by what factors
-    "gain": (("gain",), (3, 10)),
-    "lighting": (("gradient",), (3, 10)),
-    "placement": (("placement",), (3, 10)),
-}
+OUTSIDE = {"gain": "gain", "lighting": "gradient", "placement": "placement"}  # fields of Shot
+FACTORS = (3, 10)
 IMAGE_CASES = {
     "CNN on images": (on_images, [{"rate": rate} for rate in RATES]),
     "the same on maps": (partial(on_maps, "mined", "small CNN"), NETWORK_GRID),
@@ -170,7 +167,7 @@ def put(record, settings, figures):
 def measure_tree(record, train, validation, test):
     for name, (settings, fit) in METHODS.items():
         setting = best_setting(record, name, fit, settings, train, validation)
-        for seed in SEEDS if name in RANDOM else SEEDS[:1]:
+        for seed in SEEDS if name in NETWORKS else SEEDS[:1]:
             run = {"part": "tree", "case": name, "seed": seed}
             if not record.done(run):
                 seconds, judge = fitted(fit, train, setting, seed)
@@ -182,10 +179,9 @@ def measure_tree(record, train, validation, test):
 def measure_images(record, train, validation, test):
     def outside():
         defaults, modes = Shot(), np.repeat(MODES, 50)
-        for axis, (names, factors) in OUTSIDE.items():
-            for factor in factors:
-                shot = Shot(**{name: factor * getattr(defaults, name) for name in names})
-                yield f"{axis} × {factor}", made(modes, 900 + factor, shot=shot)
+        for (axis, field), factor in itertools.product(OUTSIDE.items(), FACTORS):
+            shot = replace(defaults, **{field: factor * getattr(defaults, field)})
+            yield f"{axis} × {factor}", made(modes, 900 + factor, shot=shot)
 
     trials = {}
     for case, (fit, settings) in IMAGE_CASES.items():
@@ -243,11 +239,16 @@ def settings_of_axes():
             yield f"{axis} {value:g}", AS_IT_IS | {axis: value}
 
 
+@lru_cache(maxsize=1)  # the axes of parts and labels look at one draw again and again
+def draw_at(process, shot, seed):
+    levels = Process(level=process), Shot(level=shot)
+    train = made(np.repeat(MODES, 200), 2000 + seed, *levels)
+    return train, made(np.repeat(MODES, 100), 3000 + seed, *levels)
+
+
 def parts_of_axis(place, seed):
     """Training and test parts of a draw, and which of the training labels are wrong."""
-    process, shot = Process(level=place["process"]), Shot(level=place["shot"])
-    train = made(np.repeat(MODES, 200), 2000 + seed, process, shot)
-    test = made(np.repeat(MODES, 100), 3000 + seed, process, shot)
+    train, test = draw_at(place["process"], place["shot"], seed)
     chosen = [np.flatnonzero(train.maps.labels == k)[: place["parts"]] for k in range(len(MODES))]
     train = train.take(np.concatenate(chosen))
     labels = train.maps.labels.copy()
