@@ -6,7 +6,8 @@ All encoders are source C's, 1404 → 512 → 256 → 256 → 128, on the maps o
 by good training parts. Every Siamese case sees 5 000 pairs an epoch for 30 epochs, but for one with
 the 49 000 of the source. The first case is the source's procedure with parts split instead of pairs
 and with as many positive as negative pairs; each of the others changes one thing. Anchors are means
-of training embeddings. Five seeds; the test set scores, and nothing was chosen on it.
+of training embeddings. Five seeds; the test set scores, and nothing was chosen on it. The last two
+cases change the width of the embedding and watch the loss of validation pairs.
 """
 
 import json
@@ -34,6 +35,7 @@ SEEDS = (0, 1, 2, 3, 4)
 WIDTHS = (1404, 512, 256, 256, 128)
 PAIRS, BATCH, EPOCHS, RATE = 5_000, 128, 30, 5e-4
 SOURCE_PAIRS = 49_000  # 70 % of 70 000
+EMBEDDINGS = (32, 128)
 FEW = 2  # parts a class; the source's pairs come from ten rows in all
 CHANCE = 0.1  # positive pairs of ten classes if nothing balances them
 
@@ -51,14 +53,25 @@ def one_cycle(optimizer, n):
     return OneCycleLR(optimizer, 2 * RATE, total_steps=n)
 
 
-def siamese(train, seed, *, pairs=PAIRS, schedule=steps, fresh=False, positive_share=0.5, few=None):
-    encoder = mlp(*WIDTHS, seed=seed)
+def siamese(
+    train,
+    seed,
+    *,
+    pairs=PAIRS,
+    schedule=steps,
+    fresh=False,
+    positive_share=0.5,
+    few=None,
+    embedding=WIDTHS[-1],
+    watched=None,
+):
+    encoder = mlp(*WIDTHS[:-1], embedding, seed=seed)
     if few:
         order = np.random.default_rng(seed).permutation(len(train))
         classes = range(len(train.class_names))
         chosen = [order[train.labels[order] == k][:few] for k in classes]
         train = train.take(np.concatenate(chosen))
-    fit(
+    history = fit(
         encoder,
         PairDataset(train, pairs, positive_share, seed=seed, fresh=fresh),
         losses.contrastive,
@@ -66,10 +79,11 @@ def siamese(train, seed, *, pairs=PAIRS, schedule=steps, fresh=False, positive_s
         batch_size=BATCH,
         optimizer=partial(torch.optim.Adam, lr=RATE, fused=True),
         schedule=schedule,
+        validation=None if watched is None else PairDataset(watched, PAIRS, seed=seed + 300),
         seed=seed,
         progress=False,
     )
-    return encoder
+    return encoder, history
 
 
 def plain(train, seed):
@@ -78,7 +92,7 @@ def plain(train, seed):
         torch.manual_seed(seed)
         head = nn.Linear(WIDTHS[-1], len(train.class_names))
     network = nn.Sequential(mlp(*WIDTHS, seed=seed), head)
-    fit(
+    history = fit(
         network,
         BatchDataset(train, len(train) // 130, 10, 13, seed=seed),
         cross_entropy,
@@ -88,7 +102,7 @@ def plain(train, seed):
         seed=seed,
         progress=False,
     )
-    return network[0]
+    return network[0], history
 
 
 CASES = {
@@ -100,6 +114,16 @@ CASES = {
     "plain classifier": plain,
     "as many pairs as the source": partial(siamese, pairs=SOURCE_PAIRS),
 }
+
+
+def roughness(losses_of_epochs):
+    """Mean distance of an epoch's loss from the mean of its neighbours, as a share of the loss.
+
+    Over the epochs before the rate first falls, since after that a curve is smooth by itself.
+    """
+    curve = np.array(losses_of_epochs[: EPOCHS * 8 // 30])
+    middle = (curve[:-2] + curve[2:]) / 2
+    return float(np.abs(curve[1:-1] - middle).mean() / curve.mean())
 
 
 def pair_accuracy(encoder, maps, threshold=None, *, seed):
@@ -139,12 +163,18 @@ def main():
     balanced, _ = balance(test)
     good = test.take(np.flatnonzero(test.labels == 0))
     record = begin("siamese_inspection", train.source)
+    widths = {
+        f"embedding of {width}": partial(siamese, embedding=width, watched=validation)
+        for width in EMBEDDINGS
+    }
     for seed in SEEDS:
-        for case, train_one in CASES.items():
+        for case, train_one in (CASES | widths).items():
             settings = {"case": case, "seed": seed}
             if not record.done(settings):
-                seconds, encoder = seconds_of(train_one, train, seed)
+                seconds, (encoder, history) = seconds_of(train_one, train, seed)
                 figures = figures_of(encoder, train, validation, balanced, good, seed)
+                if history.validation_loss:
+                    figures["roughness"] = roughness(history.validation_loss)
                 record.add(settings, figures | {"seconds": seconds})
                 print(case, seed, figures, f"{seconds:.0f} s", flush=True)
     show(record)
