@@ -21,6 +21,13 @@ endif
 
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
+# Jupyter, Matplotlib and others keep files in the home folder; where it can't be written to, they
+# get one in _build.
+ifeq ($(shell rmdir "$$(mktemp -d "$$HOME/.tried.XXXXXX" 2>/dev/null)" 2>/dev/null && echo yes),)
+export HOME := $(CURDIR)/_build/home
+$(shell mkdir -p "$(HOME)")
+endif
+
 .DELETE_ON_ERROR:
 .PHONY: book test lint unit notebooks notebook-tests test-book repository clean
 

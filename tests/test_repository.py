@@ -219,16 +219,16 @@ def test_the_constraints_hold_every_dependency():
     assert wanted <= {name for name, _ in pinned}
 
 
-def mirror_of_a_recipe(folder, mirror):
-    """What a recipe of the Makefile finds in SNNLIB_DATA."""
-    (folder / "show.mk").write_text('show:\n\t@echo "mirror=$$SNNLIB_DATA"\n')
+def shown_by_a_recipe(folder, variable, **given):
+    """What a recipe of the Makefile finds in an environment variable."""
+    (folder / "show.mk").write_text(f'show:\n\t@echo "$${variable}"\n')
     # Tests run below a make of their own, which this one should not know of.
     outer = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
     environment = {name: value for name, value in os.environ.items() if name not in outer}
     return subprocess.run(
         ["make", "--makefile", "Makefile", "--makefile", "show.mk", "show"],
         cwd=folder,
-        env={**environment, "SNNLIB_DATA": mirror},
+        env=environment | given,
         capture_output=True,
         text=True,
     )
@@ -236,12 +236,26 @@ def mirror_of_a_recipe(folder, mirror):
 
 def test_a_relative_mirror_becomes_absolute(checkout):
     (checkout.parent / "a mirror").mkdir()
-    shown = mirror_of_a_recipe(checkout, "../a mirror").stdout
-    assert shown == f"mirror={checkout.parent}/a mirror\n"
-    assert mirror_of_a_recipe(checkout, "").stdout == "mirror=\n"
+    shown = shown_by_a_recipe(checkout, "SNNLIB_DATA", SNNLIB_DATA="../a mirror").stdout
+    assert shown == f"{checkout.parent}/a mirror\n"
+    assert shown_by_a_recipe(checkout, "SNNLIB_DATA", SNNLIB_DATA="").stdout == "\n"
 
 
 def test_a_mirror_that_is_no_folder_stops_the_build(checkout):
-    result = mirror_of_a_recipe(checkout, "../nowhere")
+    result = shown_by_a_recipe(checkout, "SNNLIB_DATA", SNNLIB_DATA="../nowhere")
     assert result.returncode != 0
     assert 'SNNLIB_DATA must name a folder, got "../nowhere"' in result.stderr
+
+
+@pytest.mark.parametrize("home", ["/proc", "/nowhere"])
+def test_a_home_that_cant_be_written_to_is_replaced(checkout, home):
+    own = checkout / "_build" / "home"
+    assert shown_by_a_recipe(checkout, "HOME", HOME=home).stdout == f"{own}\n"
+    assert own.is_dir()
+
+
+def test_a_home_that_can_be_written_to_is_kept_as_it_is(checkout, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    assert shown_by_a_recipe(checkout, "HOME", HOME=str(home)).stdout == f"{home}\n"
+    assert list(home.iterdir()) == []
