@@ -24,7 +24,8 @@ def address():
 def files():
     """Every file that may repeat the address."""
     chapters = sorted((ROOT / "chapters").glob("*.md"))
-    named = ("_config.yml", "pyproject.toml", "README.md", "CONTRIBUTING.md", "intro.md")
+    named = ["_config.yml", "pyproject.toml", "CITATION.cff"]
+    named += ["README.md", "CONTRIBUTING.md", "intro.md"]
     return [ROOT / name for name in named] + chapters
 
 

@@ -1,0 +1,110 @@
+"""What the README, the citation file and the bibliography promise."""
+
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [*ROOT.glob("chapters/*.md"), ROOT / "intro.md"]
+
+
+@pytest.fixture(scope="module")
+def update_readme():
+    path = ROOT / "scripts" / "update_readme.py"
+    spec = importlib.util.spec_from_file_location("update_readme", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_results_at_a_glance_are_those_of_the_benchmark_tables(update_readme):
+    assert update_readme.updated(README) == README
+    stale = README.replace(update_readme.table(), "| measured | by hand |\n")
+    assert update_readme.updated(stale) == README
+
+
+def test_results_at_a_glance_need_their_place(update_readme):
+    with pytest.raises(ValueError, match="results: begin"):
+        update_readme.updated(README.replace("<!-- results: begin -->", ""))
+
+
+def test_no_result_is_typed_into_the_readme(update_readme):
+    prose = re.sub(r"```.*?```", "", README.replace(update_readme.table(), ""), flags=re.DOTALL)
+    assert not re.search(r"\d\s*%|±", prose.replace("Mean ± standard deviation", ""))
+
+
+def test_links_of_the_readme_lead_somewhere():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    assert len(links) > 15
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+def test_every_chapter_stands_in_the_readme():
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    chapters = [c["file"] for part in contents["parts"] for c in part["chapters"]]
+    for chapter in chapters:
+        if chapter.startswith("chapters/"):
+            assert f"]({chapter}.md)" in README
+
+
+def test_the_citation_is_that_of_the_project():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors", "type"} <= set(citation)
+    assert all(author.get("name") or author.get("family-names") for author in citation["authors"])
+    assert citation["version"] == project["version"]
+    assert citation["title"] == config["title"]
+    assert citation["repository-code"] == config["repository"]["url"]
+    assert citation["license"] == ["MIT", "CC-BY-4.0"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", citation["date-released"])
+
+
+def test_every_work_of_the_bibliography_is_cited_and_no_other():
+    bibliography = (ROOT / "references.bib").read_text(encoding="utf-8")
+    works = re.findall(r"^@\w+\{([\w-]+),", bibliography, re.M)
+    cited = re.findall(r"\{footcite:[pt]\}`([^`]+)`", "".join(p.read_text("utf-8") for p in PAGES))
+    names = {name.strip() for group in cited for name in group.split(",")}
+    assert len(works) == len(set(works))
+    assert set(works) == names
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_a_page_that_cites_lists_what_it_cites(page):
+    text = page.read_text(encoding="utf-8")
+    assert ("{footcite:" in text) == ("{footbibliography}" in text)
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("chapters/*.md")), ids=lambda path: path.stem)
+def test_one_style_for_all_figures(page):
+    assert "plots.use_style()" in page.read_text(encoding="utf-8")
+
+
+# What the source posts and papers publish, which a page quotes.
+PUBLISHED = {"94.93 %", "90.2 %", "91.2 %", "97.1 %", "84.1 %", "85.2 %", "97.2 %"}
+PUBLISHED |= {"80 %", "92.6 %", "94.3 %", "82.7 %", "86.7 %", "5 s"}
+# Shares that were chosen, not measured: levels of intervals and limits, splits, budgets.
+CHOSEN = {"95 %", "5 %", "70 %", "30 %", "1 %", "20 %", "99 %", "0.1 %", "30 s"}
+SUPPOSED = {"99.9 %", "98.8 %", "99.1 %"}  # in an example or in the question of an exercise
+MEASURES = r"\d[\d .]*\s(?:%|±|ms\b|s\b|MiB\b|points\b|ppm\b)"
+
+
+def prose(page):
+    """Text of a page without code, formulas and glued figures."""
+    text = page.read_text(encoding="utf-8")
+    text = re.sub(r"^(`{3,})\{code-cell\}.*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^```(?:bash|python)$.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"\$\$.*?\$\$|\$[^$\n]+\$|\{[\w:]+\}`[^`]*`|`[^`\n]*`", "", text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_no_result_is_typed_into_prose(page):
+    typed = {re.sub(r"\s+", " ", found) for found in re.findall(MEASURES, prose(page))}
+    assert typed <= PUBLISHED | CHOSEN | SUPPOSED
