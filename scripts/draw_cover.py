@@ -35,7 +35,7 @@ from snnlib.training import fit
 from snnlib.whitening import WithinClassWhitening
 
 FILE = Path(__file__).resolve().parent.parent / "figures" / "cover.svg"
-SHOWN = "61Y10"
+SHOWN = "61D05"
 INK = "#222222"
 
 
@@ -80,24 +80,24 @@ def draw_cameras(axes, images):
 def draw_plane(ax, points, labels, names, part):
     """Show the parts as points, and where the shown one lies."""
     plots.scatter(points, labels, names, ax)
-    ax.plot(*points[part], "o", mfc="none", mec=plots.DIFFERENT, ms=17, mew=3)
+    ax.plot(*points[part], "o", mfc="none", mec=plots.DIFFERENT, ms=20, mew=3, zorder=5)
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
 
 
 def point(figure, start, end):
-    """Join two panels by an arrow."""
+    """Join two panels by an arrow, at half the height of the second."""
     arrow = ConnectionPatch(
-        (1.015, 0.5),
-        (-0.015, 0.5),
+        (1.01, 0.5),
+        (0, 0.5),
         "axes fraction",
         "axes fraction",
         axesA=start,
         axesB=end,
         arrowstyle="-|>",
         color=INK,
-        lw=2,
-        mutation_scale=20,
+        lw=3,
+        mutation_scale=28,
     )
     figure.add_artist(arrow)
 
@@ -108,31 +108,27 @@ def draw(station):
     chosen = balance(test)[0]
     network = nn.Sequential(station.front, station.encoder)
     points = TSNE(2, perplexity=30, random_state=0).fit_transform(embed(network, chosen.images))
-    shown = int(np.flatnonzero(test.names == SHOWN)[0])
+    of_mode = np.flatnonzero(test.names == SHOWN)[:1]
     part = int(np.flatnonzero(chosen.names == SHOWN)[0])
-    images = named_images("test", [shown]).images[0]
+    images = named_images("test", of_mode).images[0]
     verdict = inspect_part(station, images)
 
-    figure = plt.figure(figsize=(15, 5.4))
-    left, middle, right = figure.subfigures(1, 3, width_ratios=[1.1, 1.05, 1.1], wspace=0.04)
-    cameras = left.subplots(3, 1)
+    figure = plt.figure(figsize=(15, 5.2), layout="none")
+    cameras = [figure.add_axes((0.025, y, 0.29, 0.26)) for y in (0.64, 0.36, 0.08)]
     heading(cameras[0], 1, "three cameras see a part")
     draw_cameras(cameras, images)
-    seen = middle.subplots()
+    seen = figure.add_axes((0.37, 0.08, 0.26, 0.82))
     heading(seen, 2, "its map, pin by pin")
     plots.face(verdict.seen[0], [verdict.tile], seen, limit=8)
-    plane = right.subplots()
-    heading(plane, 3, "a place among those of its like")
+    seen.set_aspect("auto")
+    seen.set(xlabel="", ylabel="", xticks=[], yticks=[])
+    plane = figure.add_axes((0.685, 0.18, 0.3, 0.72))
+    heading(plane, 3, "its place among others")
     draw_plane(plane, points, chosen.labels, chosen.class_names, part)
     column, row = verdict.tile
-    plane.set_xlabel(
-        f"4  verdict: {'PASS' if verdict.passes else 'STOP'}, {verdict.name}, "
-        f"look at pin {column}, row {row}",
-        color=plots.DIFFERENT,
-        fontsize=13,
-        fontweight="bold",
-        labelpad=12,
-    )
+    word = "PASS" if verdict.passes else "STOP"
+    words = f"4  {word}: {verdict.name}, pin {column} in row {row}"
+    plane.set_xlabel(words, color=plots.DIFFERENT, fontsize=17, fontweight="bold", labelpad=14)
     point(figure, cameras[1], seen)
     point(figure, seen, plane)
     return figure
