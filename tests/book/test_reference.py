@@ -1,4 +1,4 @@
-"""The reference has an entry for every public name."""
+"""The reference has an entry for every public name, and chapters lead to it."""
 
 import importlib
 
@@ -71,3 +71,10 @@ def test_no_link_of_the_reference_is_dead(html, reference):
             path, _, fragment = link["href"].partition("#")
             target = html / "reference" / (path or f"{name}.html")
             assert f'id="{fragment}"' in target.read_text(encoding="utf-8") or not fragment
+
+
+def test_text_and_code_of_every_chapter_lead_to_the_reference(chapters):
+    for name, page in chapters.items():
+        article = page.find("article")
+        assert article.select('p a[href*="../reference/"]'), name
+        assert article.select('.cell_input a.code-link[href*="../reference/"]'), name
