@@ -153,10 +153,10 @@ class ClusterAccuracy:
 
     Attributes
     ----------
-    majority : Estimate
+    majority : `Estimate`
         Share of images in a cluster whose most frequent class is theirs; two clusters may bear
         the same name.
-    matched : Estimate
+    matched : `Estimate`
         The same with the best one-to-one assignment of clusters to classes.
     table : ndarray, shape (k, k), int
         Images by cluster (row) and class (column); rows in the order of the matched classes.
@@ -218,9 +218,9 @@ class Verification:
 
     Attributes
     ----------
-    auc : Estimate
+    auc : `Estimate`
         Area under the ROC curve; interval by bootstrap over pairs.
-    accuracy : Estimate
+    accuracy : `Estimate`
         Share of pairs judged rightly at the threshold.
     threshold : float
         Pairs nearer than this are judged to be of the same class.
@@ -381,9 +381,9 @@ class Retrieval:
 
     Attributes
     ----------
-    recall_at_1 : Estimate
+    recall_at_1 : `Estimate`
         Share of images whose nearest other image is of their class.
-    map_at_r : Estimate
+    map_at_r : `Estimate`
         Mean average precision at R, where R is the number of other images of the asking class;
         interval by bootstrap over the asking images.
     """

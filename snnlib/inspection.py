@@ -26,6 +26,7 @@ __all__ = [
     "set_up",
 ]
 
+#: Verdict on a part that is like the good ones, but not enough.
 UNKNOWN = "unknown"
 PINS = (ROWS, COLUMNS)
 
@@ -38,9 +39,9 @@ class Station:
     ----------
     encoder : torch.nn.Module
         Maps what `front` puts out to embeddings (n, d).
-    front : Affine or None
+    front : `.Affine` or None
         What is done to parts before; None if nothing.
-    anchors : AnchorClassifier
+    anchors : `.AnchorClassifier`
         One anchor a class; the classes are names.
     good : str
         Name of the class of good parts.
@@ -50,7 +51,7 @@ class Station:
         Mean good training part as the encoder sees it: the middle of the unit space.
     tiles : (int, int)
         Rows and columns of tiles in which evidence is looked for.
-    camera : Soart or None
+    camera : `.Soart` or None
         Turns the three images of a part into its map; None if parts come as they are.
     """
 

@@ -249,7 +249,7 @@ class Watch(keras.callbacks.Callback):
     """Warns when training goes wrong: collapse, no active triplets, a loss that is not finite.
 
     A loss that is not finite ends the training; the encoder keeps its weights from before that
-    epoch. Stands before `keras.callbacks.EarlyStopping`, so that those weights are the ones it
+    epoch. Stands before ``keras.callbacks.EarlyStopping``, so that those weights are the ones it
     sees.
 
     Parameters

@@ -22,9 +22,9 @@ __all__ = [
     "use_style",
 ]
 
-# Okabe and Ito: told apart by readers with any common colour blindness.
+#: Colours by Okabe and Ito, told apart by readers with any common colour blindness.
 SAME, DIFFERENT = "#0072B2", "#D55E00"
-# Paul Tol's muted scheme, for ten classes.
+#: Paul Tol's muted scheme, for ten classes.
 CLASS_COLOURS = (
     "#332288",
     "#88CCEE",

@@ -131,7 +131,7 @@ class Results:
         value : float
             What the page measured.
         source : str
-            Where its images came from: `ImageSet.source`.
+            Where its images came from: ``ImageSet.source``.
 
         Returns
         -------

@@ -344,12 +344,12 @@ class PairDataset(_Epochs):
 
     @property
     def pairs(self):
-        """Positions of the two images of each pair in this epoch: ndarray (n, 2), int64."""
+        """Positions of the two images of each pair in this epoch, shape (n, 2), int64."""
         return self.drawn[0]
 
     @property
     def same(self):
-        """Whether they are of the same class: ndarray (n,), bool."""
+        """Whether they are of the same class, shape (n,), bool."""
         return self.drawn[1]
 
 
@@ -399,7 +399,7 @@ class TripletDataset(_Epochs):
 
     @property
     def triplets(self):
-        """Positions of anchor, positive and negative in this epoch: ndarray (n, 3), int64."""
+        """Positions of anchor, positive and negative in this epoch, shape (n, 3), int64."""
         return self.drawn[0]
 
 
@@ -441,7 +441,7 @@ class BatchDataset(_Epochs):
 
     @property
     def batches(self):
-        """Positions of the images of each batch of this epoch: ndarray (n, P · K), int64."""
+        """Positions of the images of each batch of this epoch, shape (n, P · K), int64."""
         return self.drawn[0].reshape(-1, self.batch_size)
 
 

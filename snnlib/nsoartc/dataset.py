@@ -38,6 +38,7 @@ __all__ = [
     "write_rows",
 ]
 
+#: Failure modes that the inspection chapters train on.
 MODES = (OK, *(f"{pin}{direction}" for pin in (31, 61, 92) for direction in ("D05", "X10", "Y10")))
 UNSEEN = (
     *("11D05", "12X10", "73Y10", "103D05", "131X10", "131D05", "133Y10"),  # other pins
@@ -74,6 +75,7 @@ PLANS = {
     "retest": _Plan(_each(MODES, 3), seed=6, shots=10),
     "later": _Plan(_each(MODES, 100), seed=7, lot=LATER),
 }
+#: Names of the sets, see `named_set`.
 SPLITS = tuple(PLANS)
 
 

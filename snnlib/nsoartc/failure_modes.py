@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 __all__ = ["OK", "Defect", "code_of", "parse"]
 
+#: Code of a good part.
 OK = "OK"
 # Largest amounts in tenths of a millimetre or degree. Beyond them the tip leaves its cavity.
 LARGEST = {"D": 20, "X": 50, "Y": 50}

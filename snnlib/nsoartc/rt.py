@@ -24,16 +24,16 @@ LEAST_DIVIDER = 1e-12  # of the mean S_T
 def metrics_of_sums(cross, square, divider, k):
     """Sensitivity and error of patterns, from sums over their deviations d = x - x̄.
 
-    β = 1 + d·x̄ / r and Y₂ = √(S_e / (k - 1)) with S_e = |d|² - (d·x̄)² / r, at least 0.
+    ``β = 1 + d·x̄ / r`` and ``Y₂ = √(S_e / (k - 1))`` with ``S_e = |d|² - (d·x̄)² / r``, at least 0.
 
     Parameters
     ----------
     cross : ndarray, floating point
-        d·x̄ of each pattern.
+        ``d·x̄`` of each pattern.
     square : ndarray, same shape, floating point
-        |d|² of each pattern.
+        ``|d|²`` of each pattern.
     divider : ndarray, broadcastable, floating point
-        Effective divider r = |x̄|² of each reference, positive.
+        Effective divider ``r = |x̄|²`` of each reference, positive.
     k : int
         Items a pattern, at least 2.
 
@@ -53,9 +53,9 @@ def check_divider(divider, total, name="the reference"):
     Parameters
     ----------
     divider : ndarray, floating point
-        Effective divider r = |x̄|² of one or more references.
+        Effective divider ``r = |x̄|²`` of one or more references.
     total : ndarray, broadcastable, floating point
-        Mean of S_T = |x|² over the patterns to be compared with each.
+        Mean of ``S_T = |x|²`` over the patterns to be compared with each.
     name : str, optional
         What to call it in the message.
 

@@ -16,7 +16,8 @@ from snnlib.nsoartc.soart import CAMERAS, COLUMNS, IMAGE_SHAPE, ROWS, WINDOW
 
 __all__ = ["DIRECTIONS", "Ruler", "tip_centroids"]
 
-DIRECTIONS = ("D", "X", "Y")  # drawback in mm, tilts in degrees
+#: What is measured of a pin, drawback in mm and tilts in degrees.
+DIRECTIONS = ("D", "X", "Y")
 FACE_ROW = 1  # pixel row of each window that shows the face, even if the part lies 0.1 mm off
 BRIGHTER = 1.1  # the flat middle of a tip is brighter than the face, its bevel is darker
 DARKEST = 0.05  # share of full scale; a darker face is taken for this, lest noise look like a tip

@@ -43,9 +43,9 @@ BLUR = 0.07  # of the lens in focus, and of the pixel
 SPECK, SPECK_SIZE = 0.25, 0.12
 
 BATCH = 50  # parts rendered at once, which bounds the memory; the images do not depend on it
-# Common factor on all nuisances, fixed once and before any network was trained, by this rule:
-# nearest centroid on scaled maps, learned from 200 training parts a class, is right for 75 to 85 %
-# of validation parts. With 0.35, 0.38, 0.4, 0.5 and 1 it is 86.5, 81.1, 78.1, 62.3 and 27.9 %.
+#: Common factor on all nuisances, fixed once and before any network was trained, by this rule:
+#: nearest centroid on scaled maps, learned from 200 training parts a class, is right for 75 to 85 %
+#: of validation parts. With 0.35, 0.38, 0.4, 0.5 and 1 it is 86.5, 81.1, 78.1, 62.3 and 27.9 %.
 LEVEL = 0.4
 
 
@@ -176,7 +176,7 @@ class Parts:
         How far each tip is drawn back, mm.
     size, brightness, glint : ndarray, shape (n, 3, 13), float64
         Factors; a missing pin has no brightness and no glint.
-    lot : Lot
+    lot : `Lot`
         The lot they are of.
     """
 

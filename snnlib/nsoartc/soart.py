@@ -34,8 +34,11 @@ __all__ = [
 ]
 
 ROWS, COLUMNS, WINDOW = 3, 13, 22  # pin rows and columns; side of a pin's window in pixels
+#: Cameras, in the order of the images of a part.
 CAMERAS = ("left", "centre", "right")
+#: What a map shows of each pin, side by side.
 EYES = ("left − centre", "right − centre", "centre")
+#: Cameras, pixel rows and pixel columns of the images of a part.
 IMAGE_SHAPE = (len(CAMERAS), ROWS * WINDOW, COLUMNS * WINDOW)
 
 # Arms of the parts, from the middle of a 5 × 5 field: the two pixels in each direction.
@@ -68,9 +71,15 @@ def _kernel(arms):
     return np.where(on, 1 / ON, -1 / (on.size - ON)).astype(np.float32)
 
 
+#: Names of the small patterns that are looked for.
 PARTS = tuple(_SHAPES)
+#: Their weights, shape (6, 5, 5), float32.
+#:
+#: :meta hide-value:
 KERNELS = np.stack([_kernel(arms) for arms in _SHAPES.values()])
+#: What a map shows of each pin, one below the other.
 METRICS = tuple(f"{part}, {metric}" for part in PARTS for metric in ("β", "Y₂"))
+#: Rows and columns of a map.
 MAP_SHAPE = (ROWS * len(METRICS), COLUMNS * len(EYES))
 
 
