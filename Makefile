@@ -29,7 +29,7 @@ $(shell mkdir -p "$(HOME)")
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: book test lint unit notebooks notebook-tests test-book repository clean
+.PHONY: book test lint unit notebooks notebook-tests test-book html-validate repository clean
 
 # A build that ended with a warning would be silent the second time, when its pages are not read
 # again; so what was read is forgotten. Executed notebooks stay in the cache.
@@ -51,10 +51,15 @@ unit: $(INSTALLED)
 notebook-tests: notebooks
 	SNNLIB_PROFILE=fast PYTHONWARNINGS=error::RuntimeWarning $(BIN)/pytest --nbmake --nbmake-timeout=600 $(CHAPTERS:.md=.ipynb)
 
-test-book: notebooks
+test-book: notebooks html-validate
 	SNNLIB_PROFILE=fast $(JUPYTER_BOOK) --path-output _build/test \
 	  || { rm -rf _build/test/_build/.doctrees; exit 1; }
 	$(BIN)/pytest tests/book
+
+# The checker of HTML is a program of Node's; without Node its checks are skipped.
+html-validate: tests/book/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --silent --prefix tests/book || \
+	  echo "html-validate could not be installed; its checks will be skipped"; fi
 
 # One way only: markdown is the source, the notebook follows.
 notebooks: $(INSTALLED)
