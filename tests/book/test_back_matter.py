@@ -34,7 +34,7 @@ def ledger(article):
 
 
 def test_the_ledger_has_no_empty_cell(ledger):
-    cells = ledger.select("table td")
+    cells = ledger.select("table tbody td")
     assert len(cells) > 400
     for cell in cells:
         text = cell.get_text(" ", strip=True)

@@ -67,7 +67,8 @@ ONE_WORD_OF_A_KIND = """() => {
 
 
 def accessibility(page, **options):
-    """What axe finds in a page that is more than minor."""
+    """What axe finds in a page that is more than minor, with the pointer out of the way."""
+    page.mouse.move(0, 0)
     # Without preload axe doesn't fetch the style sheets anew, from addresses of its own making.
     options |= {"preload": False, "resultTypes": ["violations"]}
     violations = Axe().run(page, options=options).response["violations"]
