@@ -148,25 +148,23 @@ def test_search_finds_what_a_reader_types(visit, screen):
     view.page.keyboard.type("triplet")
     view.page.keyboard.press("Enter")
     view.page.locator("#search-results ul.search a").first.click()
-    view.page.wait_for_load_state()
+    view.page.wait_for_url(lambda url: "search.html" not in url)
     assert "triplet" in view.page.locator("article").inner_text().lower()
-    assert "search.html" not in view.page.url
     assert view.complaints == []
     view.page.close()
 
 
 def test_the_switch_changes_the_theme_and_is_remembered(visit):
     view = visit("intro.html", "desktop")
-    theme = view.page.locator("html")
-    colours = []
-    for wanted in ("light", "dark"):
-        while theme.get_attribute("data-mode") != wanted:
-            view.page.locator(".theme-switch-button:visible").click()
-        assert theme.get_attribute("data-theme") == wanted
-        colours.append(view.page.evaluate("getComputedStyle(document.body).backgroundColor"))
-    assert len(set(colours)) == 2
+    switch, colours = view.page.locator(".theme-switch-button:visible"), set()
+    for _ in range(3):  # light, dark, as the system has it
+        colours.add(view.page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        switch.click()
+    assert len(colours) == 2
+    while view.page.locator("html").get_attribute("data-theme") != "dark":
+        switch.click()
     view.page.reload()
-    assert theme.get_attribute("data-theme") == "dark"
+    assert view.page.locator("html").get_attribute("data-theme") == "dark"
     assert view.complaints == []
     view.page.close()
 
