@@ -11,6 +11,7 @@ apart, each from a seed of its own, so that the same part can be photographed ag
 The geometry is a reconstruction; nothing of it was measured on a machine.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
@@ -311,12 +312,23 @@ def photograph(parts, *, seed, shot=None):
     draw = _drawer(shot, streams)
     dirt = streams["specks"].spawn(2)
     noise_sd = np.float32(shot.sd("noise"))
-    for start in range(0, len(parts), BATCH):
-        batch = parts.take(slice(start, start + BATCH))
-        images = _render(_arrange(batch, draw))
-        _put_specks(images, *_draw_specks(len(batch), shot.sd("specks"), *dirt))
+    batches = (parts.take(slice(k, k + BATCH)) for k in range(0, len(parts), BATCH))
+    for images in _one_ahead(_render, (_arrange(batch, draw) for batch in batches)):
+        _put_specks(images, *_draw_specks(len(images), shot.sd("specks"), *dirt))
         images += noise_sd * streams["noise"].standard_normal(images.shape, dtype=np.float32)
         yield np.clip(images, 0, 1, out=images)
+
+
+def _one_ahead(function, arguments):
+    """Yield what a function makes of each argument, while a second thread makes the next."""
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        coming = None
+        for argument in arguments:
+            ready, coming = coming, worker.submit(function, argument)
+            if ready is not None:
+                yield ready.result()
+        if coming is not None:
+            yield coming.result()
 
 
 # Pins by their nominal place, and the pixels of a pin's window, mm from there.
