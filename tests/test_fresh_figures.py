@@ -31,7 +31,7 @@ def book(tmp_path):
     """A book of one page with a copy of the library."""
     for name in ("_config.yml", "references.bib"):
         shutil.copy(ROOT / name, tmp_path)
-    for name in ("_extensions", "snnlib"):
+    for name in ("_extensions", "_static", "_templates", "snnlib"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: page\n")
     (tmp_path / "page.md").write_text(PAGE)
