@@ -11,10 +11,10 @@ from snnlib.results import read_results
 README = Path(__file__).resolve().parent.parent / "README.md"
 PLACE = re.compile(r"(?<=<!-- results: begin -->\n).*(?=<!-- results: end -->)", re.DOTALL)
 
-MINING = ("3", "chapters/03_mining.md")
-STATION = ("6", "chapters/06_cnn_triplet_inspection.md")
-CHOICE = ("7", "chapters/07_choosing_a_method.md")
-SIGNATURE = ("8", "chapters/08_signing_off.md")
+MINING = ("3", "chapters/mining.md")
+STATION = ("6", "chapters/cnn_triplet_inspection.md")
+CHOICE = ("7", "chapters/choosing_a_method.md")
+SIGNATURE = ("8", "chapters/signing_off.md")
 
 
 def percent(values):

@@ -13,10 +13,10 @@ from snnlib.nsoartc import dataset
 
 CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
 READY = {
-    "05_siamese_inspection": ("scaler", "encoder", "plain", "anchors"),
-    "06_cnn_triplet_inspection": ("scaler", "whitening", "front", "encoder", "station"),
-    "07_choosing_a_method": ("scaler", "whitening", "front", "encoder", "anchors"),
-    "08_signing_off": ("scaler", "front", "encoder", "network", "anchors", "kept_aside"),
+    "siamese_inspection": ("scaler", "encoder", "plain", "anchors"),
+    "cnn_triplet_inspection": ("scaler", "whitening", "front", "encoder", "station"),
+    "choosing_a_method": ("scaler", "whitening", "front", "encoder", "anchors"),
+    "signing_off": ("scaler", "front", "encoder", "network", "anchors", "kept_aside"),
 }
 
 

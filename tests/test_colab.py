@@ -47,7 +47,7 @@ def test_the_first_chapter_runs_from_top_to_bottom(
     has_library = [python, "-c", "import importlib.util as u; print(u.find_spec('snnlib'))"]
     assert subprocess.check_output(has_library, text=True, cwd="/").strip() == "None"
 
-    notebook = nbformat.read(ROOT / "chapters" / "01_mnist_contrastive.ipynb", as_version=4)
+    notebook = nbformat.read(ROOT / "chapters" / "mnist_contrastive.ipynb", as_version=4)
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     assert ADDRESS in first.source
     first.source = first.source.replace(ADDRESS, f"file://localhost{repository}")

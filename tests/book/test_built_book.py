@@ -60,7 +60,7 @@ def test_no_cell_failed_or_chattered(chapters):
         assert not re.search(r"Traceback|Warning:", article(page).get_text())
 
 
-CLINIC, NAN_TRAP = "chapters/training_clinic.html", "chapters/01_mnist_contrastive.html"
+CLINIC, NAN_TRAP = "chapters/training_clinic.html", "chapters/mnist_contrastive.html"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_every_exercise_has_a_folded_solution(chapters):
 
 
 def test_tabs_hold_cells_that_ran(chapters):
-    tabs = chapters["chapters/02_fashion_triplets.html"].select(".sd-tab-set")
+    tabs = chapters["chapters/fashion_triplets.html"].select(".sd-tab-set")
     assert [[label.get_text(strip=True) for label in tab.find_all("label")] for tab in tabs] == [
         ["Keras", "PyTorch"]
     ]
