@@ -3,10 +3,10 @@
     python benchmarks/cnn_triplet.py
 
 Each case changes one thing of the one before, from source D's network with source B's loss on
-drawn triplets to the network of chapter 6; the last ones measure the source's leaks. All embeddings
-are of length one, as source B's loss compares directions. Cases on maps that are only scaled take
-12 epochs, on whitened maps 6, or 10 if batches are shifted; an epoch of drawn triplets has as many
-images as one of batches.
+drawn triplets to the network of the chapter on CNN-triplet inspection; the last ones measure the
+source's leaks. All embeddings are of length one, as source B's loss compares directions. Cases on
+maps that are only scaled take 12 epochs, on whitened maps 6, or 10 if batches are shifted; an epoch
+of drawn triplets has as many images as one of batches.
 
 Anchors come from training parts, the limit from good calibration parts. Settings were chosen on
 validation and calibration parts and on 6 000 simulated parts of further seeds; the test set scores.

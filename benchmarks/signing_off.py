@@ -2,9 +2,9 @@
 
     python benchmarks/signing_off.py
 
-The network is the mined tile CNN on whitened maps, its batches shifted by pins, as chapter 8 trains
-it. Two whitenings: as it was fitted, and rounded to what 8-bit whole numbers can hold before the
-network is trained. For each seed:
+The network is the mined tile CNN on whitened maps, its batches shifted by pins, as the chapter on
+signing off trains it. Two whitenings: as it was fitted, and rounded to what 8-bit whole numbers can
+hold before the network is trained. For each seed:
 
 - coverage: the share of known parts within the limit of 1 % and of 5 %, over 50 draws of the
   calibration parts out of 3 000, half of which serve;

@@ -1,4 +1,4 @@
-"""Draw the cover: one part, from three cameras to a verdict, with the network of chapter 6.
+"""Draw the cover: one part, from three cameras to a verdict, by the CNN-triplet station.
 
 Nothing on it is drawn by hand. Training takes a minute or two on two cores:
 
@@ -40,7 +40,7 @@ INK = "#222222"
 
 
 def build_station():
-    """Train as chapter 6 does, and set the station up."""
+    """Train as the chapter on CNN-triplet inspection does, and set the station up."""
     train, calibration = load("nsoartc", "train"), load("nsoartc", "calibration")
     scaler = fit_scaler(train)
     scaled = scale(scaler, train)
