@@ -8,6 +8,7 @@ PyTorch; it takes its triplets from any object with `triplets`, `images` and `se
 import contextlib
 import itertools
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -16,24 +17,35 @@ import numpy as np
 
 from snnlib.images import check_images
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only, unless the user wants more
+# Level 3 holds back what TensorFlow's C++ code logs from here on, even its errors: some tell no
+# more than the type of the processor, and what fails is raised in Python all the same.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# How it logs before it has read that: "I0000 00:00:1700000000.1 …", "2030-01-31 …: E external/…".
+_GREETING = re.compile(
+    rb"[IWE]\d{4} [\d:.]+ |\d{4}-\d\d-\d\d [\d:.]+: [IWE] |WARNING: All log messages before absl"
+    rb"|To enable the following instructions|Skipping registering GPU devices"  # their second lines
+)
 
 
 @contextlib.contextmanager
 def _without_greetings():
-    """Hold back what TensorFlow writes to file descriptor 2 before it has read its log level."""
+    """Hold back TensorFlow's greetings on file descriptor 2, and nothing else said there."""
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":  # by the user's choice
+        yield
+        return
     sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as greetings:
-        os.dup2(greetings.fileno(), 2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
         try:
             yield
-        except BaseException:
-            greetings.seek(0)
-            os.write(stderr, greetings.read())
-            raise
         finally:
+            sys.stderr.flush()
             os.dup2(stderr, 2)
+            said.seek(0)
+            for line in said:
+                if not _GREETING.match(line):
+                    os.write(stderr, line)
             os.close(stderr)
 
 

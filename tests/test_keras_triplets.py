@@ -1,3 +1,4 @@
+import os
 import random
 import subprocess
 import sys
@@ -268,28 +269,48 @@ def test_bad_images(blobs):
         triplet_batches(sampling.TripletDataset(blobs, 10, seed=0), 0)
 
 
-def run(code):
+def run(code, **environment):
+    kept = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd="/", check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        encoding="utf-8",
+        cwd="/",
+        env=kept | environment,
+        check=False,
     )
 
 
-def test_tensorflow_starts_in_silence():
-    """Greetings would land on the page: a notebook shows what goes to file descriptor 2."""
-    code = """
+FIT = """
 import numpy as np
-from snnlib.keras_triplets import CosineTripletLoss, keras, mlp, triplet_model
-model = triplet_model(mlp(4, 3, 2, seed=0))
-model.compile("adam", CosineTripletLoss())
-images = np.random.default_rng(0).random((3, 64, 4), dtype=np.float32)
-model.fit(list(images), np.zeros(64), epochs=1, verbose=0)
+from snnlib.images import ImageSet
+from snnlib.keras_triplets import CosineTripletLoss, Watch, embed, mlp, triplet_batches, triplet_model
+from snnlib.sampling import TripletDataset
+
+images = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
+triplets = TripletDataset(ImageSet(images, np.arange(64) % 4, tuple("abcd"), "x"), 64, seed=0)
+encoder = mlp(64, 16, 8, seed=0)
+model = triplet_model(encoder)
+model.compile("adam", CosineTripletLoss(), steps_per_execution=2)
+batches = triplet_batches(triplets, 16)
+model.fit(batches, epochs=2, verbose=0, shuffle=False, callbacks=[Watch(triplets)])
+embed(encoder, images)
 """
-    result = run(code)
+
+
+def test_tensorflow_works_in_silence():
+    """A notebook shows what goes to file descriptor 2; it may not depend on the processor."""
+    result = run(FIT)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_what_goes_wrong_at_the_start_is_not_held_back():
-    code = """
+def test_who_asks_for_all_of_tensorflows_words_gets_them():
+    result = run("import snnlib.keras_triplets", TF_CPP_MIN_LOG_LEVEL="0")
+    assert result.returncode == 0
+    assert "oneDNN" in result.stderr
+
+
+BROKEN = """
 import os, sys
 class Broken:
     def find_spec(self, name, *_):
@@ -299,10 +320,31 @@ class Broken:
 sys.meta_path.insert(0, Broken())
 import snnlib.keras_triplets
 """
-    result = run(code)
+OTHERS = """
+import os, sys
+class Others:
+    def find_spec(self, name, *_):
+        if name == "tensorflow":
+            os.write(2, b"W0101 00:00:1.5 7 port.cc:1] a greeting\\n")
+            os.write(2, b"2030-01-31 10:00:00.5: E external/x.cc:1] a greeting\\n")
+            os.write(2, "Gerät voll\\n".encode())
+            print("not TensorFlow's", file=sys.stderr)
+sys.meta_path.insert(0, Others())
+import snnlib.keras_triplets
+print("after", file=sys.stderr)
+"""
+
+
+def test_what_goes_wrong_at_the_start_is_not_held_back():
+    result = run(BROKEN)
     assert result.returncode == 1
     assert "a broken library" in result.stderr
     assert "ImportError: keras is broken" in result.stderr
+
+
+def test_what_others_say_at_the_start_is_not_held_back():
+    result = run(OTHERS)
+    assert result.stderr.splitlines() == ["Gerät voll", "not TensorFlow's", "after"]
 
 
 def test_without_tensorflow_it_says_what_is_missing():

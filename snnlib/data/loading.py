@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from snnlib.array_cache import cached_arrays
 from snnlib.data import standins, stored
 from snnlib.images import ImageSet
+from snnlib.nsoartc import dataset
+from snnlib.nsoartc.dataset import SOURCE as SIMULATED
 from snnlib.nsoartc.dataset import SPLITS as MAP_SPLITS
 from snnlib.nsoartc.dataset import class_names_of, modes_of, named_set, set_of_rows
 
@@ -49,6 +52,7 @@ MAP_HUB_NAMES = {
     "train": "YxBxRyXJx/NSOARTC_Tanshi_1221",
     "test": "YxBxRyXJx/NSOARTC_Tanshi_TEST_0107",
 }
+CELL = sorted(Path(dataset.__file__).parent.glob("*.py"))  # all that decides what the cell makes
 # The Hub has a training and a test set; shares of the former that are set aside for the others.
 SET_ASIDE = {"validation": 0.2, "calibration": 0.2}
 SET_ASIDE_SEED = 0
@@ -60,8 +64,9 @@ def load(name, split, size=None, seed=0, source=None):
     The places, in order: the folder named by the environment variable ``SNNLIB_DATA``
     (``<folder>/<name>/<split>-00000-of-00001.parquet``), the Hugging Face Hub (asked for at most
     5 s whether it is there; what it once delivered works offline), and a stand-in that needs
-    neither file nor network: scikit-learn's digits, or drawn garments. A set is decoded once a
-    process; its arrays are shared and read-only.
+    neither file nor network: scikit-learn's digits, or drawn garments. A whole set is decoded once
+    a machine and kept (`snnlib.array_cache`); its arrays are shared and read-only. Of a part of it
+    no more is decoded than that part.
 
     The maps of ``"nsoartc"`` come from the simulated inspection cell. By choice, with
     ``source="hub"`` or the environment variable ``SNNLIB_NSOARTC=hub``, they are the published
@@ -113,14 +118,12 @@ def load(name, split, size=None, seed=0, source=None):
     _check_choice("split", split, SPLITS)
     if source is not None:
         _check_choice("source", source, SOURCES)
-    image_set = _load_whole(name, split, source, os.environ.get("SNNLIB_DATA"))
-    return _draw(image_set, size, seed, f"the {split} images of {name}")
-
-
-def _draw(image_set, size, seed, what):
+    place = name, split, source, os.environ.get("SNNLIB_DATA")
     if size is None:
-        return image_set
-    return image_set.take(_drawn(image_set.labels, size, seed, f"{what} ({image_set.source})"))
+        return _load_whole(*place)
+    labels, read_images, words = _find(*place)
+    rows = _drawn(labels, size, seed, f"the {split} images of {name} ({words})")
+    return ImageSet(read_images(rows), labels[rows], CLASS_NAMES[name], words)
 
 
 def _drawn(labels, size, seed, what):
@@ -141,13 +144,22 @@ def _check_choice(what, value, choices):
 
 @cache
 def _load_whole(name, split, source, folder):
-    """The whole split; `folder` is an argument so that another mirror is another entry."""
+    """The whole split, decoded once a process."""
+    labels, read_images, words = _find(name, split, source, folder)
+    return _locked(ImageSet(read_images(), labels, CLASS_NAMES[name], words))
+
+
+@cache
+def _find(name, split, source, folder):
+    """Labels, images on demand, and in words where they come from.
+
+    `folder` is an argument so that another mirror is another entry.
+    """
     places = {"mirror": _from_mirror, "hub": _from_hub, "standin": _from_standin}
     for place in (source,) if source else SOURCES:
         found = places[place](name, split, folder, insist=source is not None)
         if found is not None:
-            images, labels, words = found
-            return _locked(ImageSet(images, labels, CLASS_NAMES[name], words))
+            return found
     raise FileNotFoundError(f"there is no {name} in the {source}")
 
 
@@ -161,8 +173,8 @@ def _from_mirror(name, split, folder, insist):
         raise NotADirectoryError(f"SNNLIB_DATA must name a folder, got {str(folder)!r}")
     if not (folder / name).is_dir():
         return None
-    arrays = stored.read_parquet(folder / name, split, len(CLASS_NAMES[name]))
-    return *arrays, f"{name}, local mirror"
+    found = stored.read_parquet(folder / name, split, len(CLASS_NAMES[name]))
+    return *found, f"{name}, local mirror"
 
 
 def _from_hub(name, split, folder, insist):
@@ -170,7 +182,7 @@ def _from_hub(name, split, folder, insist):
         return None
     repository = HUB_NAMES[name]
     try:
-        arrays = stored.read_hub(repository, split, len(CLASS_NAMES[name]))
+        found = stored.read_hub(repository, split, len(CLASS_NAMES[name]))
     except Exception as error:
         if insist:
             raise
@@ -178,14 +190,15 @@ def _from_hub(name, split, folder, insist):
             warnings.warn(
                 f"the Hugging Face Hub did not deliver {repository} ({error}); using a stand-in",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return None
-    return *arrays, f"{name}, Hugging Face Hub ({repository})"
+    return *found, f"{name}, Hugging Face Hub ({repository})"
 
 
 def _from_standin(name, split, folder, insist):
-    return STANDINS[name](split)
+    images, labels, words = STANDINS[name](split)
+    return labels, lambda rows=None: images if rows is None else images[rows], words
 
 
 def _locked(image_set):
@@ -198,20 +211,32 @@ def _load_maps(split, size, seed, source):
     named = "source" if source else "SNNLIB_NSOARTC"
     source = source or os.environ.get("SNNLIB_NSOARTC") or MAP_SOURCES[0]
     _check_choice(named, source, MAP_SOURCES)
-    what = f"the {split} maps"
     if source == "hub":
         _check_choice("split", split, (*MAP_HUB_NAMES, *SET_ASIDE))
-        return _draw(_maps_from_hub(split), size, seed, what)
+        maps = _maps_from_hub(split)
+        if size is None:
+            return maps
+        return maps.take(_drawn(maps.labels, size, seed, f"the {split} maps ({maps.source})"))
     _check_choice("split", split, MAP_SPLITS)
-    if size is None:
-        return _simulated(split)
-    # Maps are made, not stored, so only those that were drawn are made.
-    return named_set(split, _drawn(modes_of(split), size, seed, what))
+    return _simulated(split, size, seed)
 
 
 @cache
-def _simulated(split):
-    return _locked(named_set(split))
+def _simulated(split, size, seed):
+    """A named set, or only those of its parts that were drawn; made once a machine."""
+    name, rows = f"{MAPS}-{split}", None
+    if size is not None:
+        name += f"-{size}-{seed}"
+        rows = _drawn(modes_of(split), size, seed, f"the {split} maps")
+
+    def make():
+        made = named_set(split, rows)
+        return {"images": made.images, "labels": made.labels}
+
+    arrays = cached_arrays(name, CELL, make)
+    return _locked(
+        ImageSet(**arrays, class_names=class_names_of(modes_of(split)), source=SIMULATED)
+    )
 
 
 def _maps_from_hub(split):

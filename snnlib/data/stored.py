@@ -4,12 +4,15 @@ import io
 import threading
 import urllib.error
 import urllib.request
-from functools import cache
+from contextlib import contextmanager
+from functools import cache, partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from PIL import Image
+
+from snnlib.array_cache import cached_arrays
 
 __all__ = ["hub_dataset", "hub_reachable", "read_hub", "read_parquet"]
 
@@ -17,7 +20,7 @@ PROBE_SECONDS = 5
 
 
 def read_parquet(folder, split, n_classes):
-    """Decode one split of a mirror.
+    """Read one split of a mirror: its labels at once, its images when they are asked for.
 
     Parameters
     ----------
@@ -30,9 +33,10 @@ def read_parquet(folder, split, n_classes):
 
     Returns
     -------
-    images : ndarray, shape (n, 1, h, w), float32
-        In [0, 1].
     labels : ndarray, shape (n,), int64
+    read_images : callable
+        Takes positions (m,) and returns their images (m, 1, h, w), float32 in [0, 1], decoding no
+        others; without positions all of them, which it keeps decoded for the next time.
 
     Raises
     ------
@@ -44,14 +48,19 @@ def read_parquet(folder, split, n_classes):
     file = folder / f"{split}-00000-of-00001.parquet"
     if not file.is_file():
         raise FileNotFoundError(f"the mirror folder {folder} lacks the file {file.name}")
-    try:
-        return _decode(pa.parquet.read_table(file), n_classes)
-    except (OSError, pa.ArrowException, ValueError) as error:
-        raise ValueError(f"the mirror file {file} is broken: {error}") from error
+    columns = partial(pa.parquet.read_table, file)
+    with _telling_of(file):
+        labels = _labels(pa.parquet.read_schema(file).names, columns, n_classes)
+
+    def read_images(rows=None):
+        with _telling_of(file):
+            return _images(f"{folder.name}-{split}", [file], columns, rows)
+
+    return labels, read_images
 
 
 def read_hub(repository, split, n_classes):
-    """Download one split from the Hub, or read it from the cache, and decode it.
+    """Download one split from the Hub, or read it from the cache.
 
     Parameters
     ----------
@@ -64,9 +73,9 @@ def read_hub(repository, split, n_classes):
 
     Returns
     -------
-    images : ndarray, shape (n, 1, h, w), float32
-        In [0, 1].
     labels : ndarray, shape (n,), int64
+    read_images : callable
+        As of `read_parquet`.
 
     Raises
     ------
@@ -80,7 +89,23 @@ def read_hub(repository, split, n_classes):
     dataset = hub_dataset(repository, split)
     if "image" in dataset.column_names:
         dataset = dataset.cast_column("image", datasets.Image(decode=False))
-    return _decode(dataset.with_format("arrow")[:], n_classes)
+
+    def columns(columns):
+        return dataset.select_columns(columns).with_format("arrow")[:]
+
+    files = [file["filename"] for file in dataset.cache_files]
+    name = f"{repository.replace('/', '-')}-{split}"
+    labels = _labels(dataset.column_names, columns, n_classes)
+    return labels, partial(_images, name, files, columns)
+
+
+@contextmanager
+def _telling_of(file):
+    """Say of which file an error speaks."""
+    try:
+        yield
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise ValueError(f"the mirror file {file} is broken: {error}") from error
 
 
 def hub_dataset(repository, split=None):
@@ -161,27 +186,44 @@ def _from_cache(repository, split):
         datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
-def _decode(table, n_classes):
-    """Images and labels of an Arrow table with the columns ``image`` (PNG) and ``label``."""
-    missing = {"image", "label"} - set(table.column_names)
+def _labels(names, columns, n_classes):
+    """Labels of a table with the columns ``image`` (PNG) and ``label``."""
+    missing = {"image", "label"} - set(names)
     if missing:
-        raise ValueError(f"it lacks the columns {sorted(missing)}, got {table.column_names}")
-    if not len(table):
+        raise ValueError(f"it lacks the columns {sorted(missing)}, got {names}")
+    labels = columns(columns=["label"])["label"].to_numpy().astype(np.int64)
+    if not len(labels):
         raise ValueError("it holds no image")
-    files = table["image"].combine_chunks().field("bytes").to_pylist()
-    pixels = [_decode_image(row, file) for row, file in enumerate(files)]
-    shapes = {image.shape for image in pixels}
-    if len(shapes) > 1:
-        raise ValueError(f"its images differ in size: {sorted(shapes)}")
-    labels = table["label"].to_numpy().astype(np.int64)
     outside = np.flatnonzero((labels < 0) | (labels >= n_classes))
     if len(outside):
         raise ValueError(
             f"label {labels[outside[0]]} in row {outside[0]}, expected 0 … {n_classes - 1}"
         )
-    images = np.stack(pixels)[:, None].astype(np.float32)
+    return labels
+
+
+def _images(name, files, columns, rows=None):
+    """Images of a table, of all its rows or of some, as far as they are kept not decoded again."""
+    decode = partial(_decode, columns)
+    make = decode if rows is None else None
+    # How they are decoded shapes them, too, so this file is among what the cache looks at.
+    found = cached_arrays(name, [*files, __file__], make) if files else None
+    pixels = (found or decode(rows))["images"]
+    if found and rows is not None:
+        pixels = pixels[rows]
+    images = pixels[:, None].astype(np.float32)
     images /= 255
-    return images, labels
+    return images
+
+
+def _decode(columns, rows=None):
+    column = columns(columns=["image"])["image"].combine_chunks().field("bytes")
+    rows = np.arange(len(column)) if rows is None else rows
+    pixels = [_decode_image(row, column[row].as_py()) for row in rows.tolist()]
+    shapes = {image.shape for image in pixels}
+    if len(shapes) > 1:
+        raise ValueError(f"its images differ in size: {sorted(shapes)}")
+    return {"images": np.stack(pixels)}
 
 
 def _decode_image(row, png):
