@@ -22,6 +22,16 @@ endif
 
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
+# Two processes run at a time, each with one thread: with more they would stand in each other's way,
+# and the number of threads changes the last digits of a training.
+PYTEST := $(BIN)/pytest --numprocesses 2
+export OMP_NUM_THREADS := 1
+export TF_NUM_INTRAOP_THREADS := 1
+export TF_NUM_INTEROP_THREADS := 1
+# PyTorch asks for the memory of a step anew each time. Kept by the process, it comes a third faster.
+export MALLOC_MMAP_MAX_ := 0
+export MALLOC_TRIM_THRESHOLD_ := 4294967296
+
 # Jupyter, Matplotlib and others keep files in the home folder; where it can't be written to, they
 # get one in _build.
 ifeq ($(shell rmdir "$$(mktemp -d "$$HOME/.tried.XXXXXX" 2>/dev/null)" 2>/dev/null && echo yes),)
@@ -46,16 +56,27 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 
 unit: $(INSTALLED)
-	$(BIN)/pytest tests --ignore tests/book
+	$(PYTEST) --dist loadfile tests --ignore tests/book
 
-# A healthy training warns of nothing; the clinic catches the warnings that it provokes.
+# A healthy training warns of nothing; the clinic catches the warnings that it provokes. Copies are
+# run and keep their outputs, so that the test book need not run them again; the key tells it whether
+# they come from the library as it is then.
+# nbmake passes over _build.
+EXECUTED := .executed
+notebook-tests: export SNNLIB_PROFILE := fast
 notebook-tests: notebooks
-	SNNLIB_PROFILE=fast PYTHONWARNINGS=error::RuntimeWarning $(BIN)/pytest --nbmake --nbmake-timeout=600 $(CHAPTERS:.md=.ipynb)
+	rm -rf $(EXECUTED)
+	$(BIN)/python tests/careful_notebooks.py $(EXECUTED)
+	$(BIN)/python _extensions/fresh_figures.py > $(EXECUTED)/key.new
+	PYTHONWARNINGS=error::RuntimeWarning $(PYTEST) --dist load --maxschedchunk 1 \
+	  --nbmake --nbmake-timeout=600 --overwrite $(CHAPTERS:chapters/%.md=$(EXECUTED)/%.ipynb)
+	mv $(EXECUTED)/key.new $(EXECUTED)/key
 
+test-book: export SNNLIB_PROFILE := fast
 test-book: notebooks $(HTML_VALIDATE)
-	SNNLIB_PROFILE=fast $(JUPYTER_BOOK) --path-output _build/test \
+	$(JUPYTER_BOOK) --path-output _build/test \
 	  || { rm -rf _build/test/_build/.doctrees; exit 1; }
-	$(BIN)/pytest tests/book
+	$(PYTEST) --dist loadgroup tests/book
 
 # It needs Node. What is missing here, the tests tell.
 $(HTML_VALIDATE): tests/book/package-lock.json
@@ -79,4 +100,4 @@ repository: $(INSTALLED)
 	$(MAKE) notebooks
 
 clean:
-	rm -rf _build
+	rm -rf _build $(EXECUTED)

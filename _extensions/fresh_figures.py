@@ -2,8 +2,11 @@
 
 jupyter-cache knows a notebook by the text of its cells. What the cells import and read may change
 without a change in that text: the library, installed packages, the profile, the data, the benchmark
-tables. A hash over all of them names the folder of the cache, so a change in any one runs the
-notebooks again; and since Sphinx watches the name of that folder, it reads every page again, too.
+tables, the number of threads. A hash over all of them names the folder of the cache, so a change in
+any one runs the notebooks again; and since Sphinx watches the name of that folder, it reads every
+page again, too.
+
+Called by itself it prints that hash, for the present environment.
 """
 
 import hashlib
@@ -25,6 +28,13 @@ def library(root):
 def versions():
     """Python and every installed package."""
     return sys.version, sorted((d.name, d.version) for d in distributions())
+
+
+def choices():
+    """What the environment decides: the profile, which maps are loaded, threads of a kernel."""
+    from snnlib.profile import profile
+
+    return profile(), [os.environ.get(name) for name in ("SNNLIB_NSOARTC", "OMP_NUM_THREADS")]
 
 
 def data_source():
@@ -51,9 +61,7 @@ def hub():
 
 def execution_key(root):
     """Hash over everything that shapes an executed notebook, but for its own cells."""
-    from snnlib.profile import profile
-
-    shaped_by = library(root), versions(), profile(), data_source()
+    shaped_by = library(root), versions(), choices(), data_source()
     return hashlib.sha256(repr(shaped_by).encode()).hexdigest()[:16]
 
 
@@ -66,20 +74,36 @@ def forget_old_caches(folder):
 
 def name_cache(app, config):
     """Point MyST-NB at the cache that belongs to the present state."""
-    if os.environ.get("SNNLIB_DATA"):
-        mirror = Path(os.environ["SNNLIB_DATA"]).absolute()
-        if not mirror.is_dir():
-            raise NotADirectoryError(f"SNNLIB_DATA must name a folder, got {str(mirror)!r}")
-        os.environ["SNNLIB_DATA"] = str(mirror)  # kernels run in another folder
+    find_mirror()
     caches = Path(app.outdir).parent / ".jupyter_cache"
-    cache = caches / execution_key(Path(app.srcdir))
+    key = execution_key(Path(app.srcdir))
+    cache = caches / key
     cache.mkdir(parents=True, exist_ok=True)
     os.utime(cache)
     config.nb_execution_cache_path = str(cache)
     forget_old_caches(caches)
+    # What the notebook tests have executed serves the book that is built after them.
+    executed = Path(app.srcdir, ".executed")
+    key_file = executed / "key"
+    if key_file.is_file() and key_file.read_text(encoding="utf-8").strip() == key:
+        config.executed_notebooks = str(executed)
+
+
+def find_mirror():
+    """Make the path of the mirror absolute: kernels run in another folder."""
+    if os.environ.get("SNNLIB_DATA"):
+        mirror = Path(os.environ["SNNLIB_DATA"]).absolute()
+        if not mirror.is_dir():
+            raise NotADirectoryError(f"SNNLIB_DATA must name a folder, got {str(mirror)!r}")
+        os.environ["SNNLIB_DATA"] = str(mirror)
 
 
 def setup(app):
     """Register with Sphinx."""
     app.connect("config-inited", name_cache)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+if __name__ == "__main__":
+    find_mirror()
+    print(execution_key(Path(__file__).resolve().parent.parent))

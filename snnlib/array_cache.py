@@ -83,7 +83,7 @@ def _mapped(entry):
             file.stem: np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
             for file in entry.glob("*.npy")
         }
-    except (OSError, ValueError):
+    except (EOFError, OSError, ValueError):
         return None
 
 

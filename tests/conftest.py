@@ -8,8 +8,12 @@ import matplotlib
 import numpy as np
 import pytest
 from hypothesis import settings
+from small_book import SmallBook
 
 from snnlib.images import ImageSet
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("SNNLIB_CACHE", str(ROOT / "_build" / "arrays"))  # not the user's own
 
 matplotlib.use("Agg")
 settings.register_profile("repository", deadline=None, derandomize=True)
@@ -34,11 +38,17 @@ def blobs():
 @pytest.fixture
 def checkout(tmp_path):
     """A copy of the checkout as it is now, committed or not, without what git ignores."""
-    root = Path(__file__).resolve().parent.parent
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.check_output(listing, cwd=root, text=True).splitlines():
-        if (root / name).is_file():
+    for name in subprocess.check_output(listing, cwd=ROOT, text=True).splitlines():
+        if (ROOT / name).is_file():
             target = tmp_path / "checkout" / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((root / name).read_bytes())
+            target.write_bytes((ROOT / name).read_bytes())
     return tmp_path / "checkout"
+
+
+@pytest.fixture
+def small_book(tmp_path):
+    """A folder for a book of a page or three."""
+    (tmp_path / "book").mkdir()
+    return SmallBook(tmp_path / "book")

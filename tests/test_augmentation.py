@@ -5,6 +5,7 @@ from scipy import ndimage
 from torch import nn
 
 from snnlib.augmentation import RandomAffine, TileShift
+from snnlib.encoders import mlp
 
 
 @pytest.fixture
@@ -17,8 +18,10 @@ def images():
 
 
 def changed(layer, images, seed=0):
-    torch.manual_seed(seed)
-    return layer(images)
+    """What a layer, or a part of one, makes of images; the global random state stays."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return layer(images)
 
 
 def test_nothing_changes_in_evaluation(images):
@@ -53,8 +56,7 @@ def test_mirrored_images_are_mirrored(images):
 def test_equal_to_scipy(images, amounts):
     """The same maps, in pixels from the centre, drawn by another library."""
     layer = RandomAffine(**amounts)
-    torch.manual_seed(3)
-    maps = layer._maps(images).double().numpy()
+    maps = changed(layer._maps, images, seed=3).double().numpy()
     half = np.array([30, 20]) / 2  # pixels a unit, across and down
     centre = (np.array([20, 30]) - 1) / 2
     for image, new, affine in zip(images[:, 0], changed(layer, images, seed=3)[:, 0], maps):
@@ -66,7 +68,7 @@ def test_equal_to_scipy(images, amounts):
 
 
 def test_a_turn_keeps_shapes_in_wide_images(images):
-    maps = RandomAffine(degrees=40)._maps(images).double().numpy()
+    maps = changed(RandomAffine(degrees=40)._maps, images).double().numpy()
     half = np.array([30, 20]) / 2
     for affine in maps:
         turn = affine[:, :2] * half[:, None] / half
@@ -78,8 +80,7 @@ def test_a_turn_keeps_shapes_in_wide_images(images):
 )
 def test_amounts_stay_within_their_bounds_and_fill_them(name, amount, bound):
     images = torch.zeros(2000, 1, 20, 30)
-    torch.manual_seed(0)
-    maps = RandomAffine(**{name: amount})._maps(images)
+    maps = changed(RandomAffine(**{name: amount})._maps, images)
     found = {
         "shift": torch.cat([maps[:, 0, 2] * 15, maps[:, 1, 2] * 10]),
         "stretch": torch.cat([maps[:, 0, 0], maps[:, 1, 1]]) - 1,
@@ -91,9 +92,9 @@ def test_amounts_stay_within_their_bounds_and_fill_them(name, amount, bound):
 
 
 def test_an_encoder_behind_it_learns(images):
-    network = nn.Sequential(RandomAffine(degrees=10), nn.Flatten(), nn.Linear(600, 2))
-    network(images).sum().backward()
-    assert network[2].weight.grad.isfinite().all()
+    network = nn.Sequential(RandomAffine(degrees=10), mlp(600, 2, seed=0))
+    changed(network, images).sum().backward()
+    assert network[1][1].weight.grad.isfinite().all()
 
 
 @pytest.mark.parametrize(

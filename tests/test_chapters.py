@@ -4,24 +4,12 @@ import ast
 from pathlib import Path
 
 import jupytext
-import matplotlib.pyplot as plt
+import nbformat
 import pytest
-from sklearn.utils.validation import check_is_fitted
-
-import snnlib.data
-from snnlib.nsoartc import dataset
+from careful_notebooks import READY, watched
+from nbmake.nb_run import NotebookRun
 
 CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
-READY = {
-    "siamese_inspection": ("scaler", "encoder", "plain", "anchors"),
-    "cnn_triplet_inspection": ("scaler", "whitening", "front", "encoder", "station"),
-    "choosing_a_method": ("scaler", "whitening", "front", "encoder", "anchors"),
-    "signing_off": ("scaler", "front", "encoder", "network", "anchors", "kept_aside"),
-}
-
-
-class TestSetOpened(Exception):
-    __test__ = False
 
 
 def code_of(name):
@@ -30,52 +18,52 @@ def code_of(name):
     return [cell for cell in cells if cell.cell_type == "code" and "%pip" not in cell.source]
 
 
-def refuse_the_test_set(monkeypatch):
-    def careful(function, position):
-        def call(*arguments, **settings):
-            if arguments[position] == "test":
-                raise TestSetOpened
-            return function(*arguments, **settings)
-
-        return call
-
-    monkeypatch.setattr(snnlib.data, "load", careful(snnlib.data.load, 1))
-    for name in ("named_set", "named_images"):
-        monkeypatch.setattr(dataset, name, careful(getattr(dataset, name), 0))
-
-
 def assigned(code):
     """Names that code binds, by assignment or loop."""
     nodes = ast.walk(ast.parse(code))
     return {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
 
 
-@pytest.mark.filterwarnings("ignore:Glyph", "ignore:The given NumPy")
-@pytest.mark.parametrize("chapter", READY)
-def test_the_test_set_stays_shut_until_the_verdict_is_ready(chapter, monkeypatch):
-    monkeypatch.setenv("SNNLIB_PROFILE", "fast")
-    monkeypatch.delenv("SNNLIB_NSOARTC", raising=False)
-    plt.switch_backend("Agg")
-    refuse_the_test_set(monkeypatch)
-    cells, page = [cell.source for cell in code_of(chapter)], {}
-    with plt.rc_context():
-        for number, source in enumerate(cells):
-            try:
-                exec(compile(source, f"{chapter}, code cell {number}", "exec"), page)
-            except TestSetOpened:
-                break
-        else:
-            pytest.fail("the chapter never opened the test set")
-    plt.close("all")
+def opens_the_test_set(code):
+    """Whether code calls something with "test"."""
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    given = [argument for call in calls for argument in call.args]
+    return any(isinstance(a, ast.Constant) and a.value == "test" for a in given)
 
-    # All that judges is there already, and nothing after this cell puts another in its place.
-    for name in READY[chapter]:
-        thing = page[name]
-        for part in thing.values() if isinstance(thing, dict) else [thing]:
-            if hasattr(part, "fit"):
-                check_is_fitted(part)
-    later = set().union(*(assigned(source) for source in cells[number:]))
+
+@pytest.mark.parametrize("chapter", READY)
+def test_the_test_set_is_opened_by_a_verdict_that_stays(chapter):
+    """That all is fitted by then is watched while the notebook runs (`careful_notebooks`)."""
+    sources = [cell.source for cell in code_of(chapter)]
+    opened = next(k for k, source in enumerate(sources) if opens_the_test_set(source))
+    earlier = set().union(*(assigned(source) for source in sources[:opened]))
+    later = set().union(*(assigned(source) for source in sources[opened:]))
+    assert set(READY[chapter]) <= earlier
     assert not later & set(READY[chapter])
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        (["scaler = StandardScaler().fit([[0], [1]])", "load('nsoartc', 'test', 10)"], None),
+        (["load('nsoartc', 'test', 10)"], "before there is ['scaler']"),
+        (["scaler = StandardScaler()", "load('nsoartc', 'test', 10)"], "is not fitted yet"),
+        (["scaler = {'a': StandardScaler()}", "named_set('test', [0])"], "is not fitted yet"),
+    ],
+)
+def test_the_watch_over_the_test_set_barks(cells, told, tmp_path):
+    imports = (
+        "from sklearn.preprocessing import StandardScaler\n"
+        "from snnlib.data import load\nfrom snnlib.nsoartc.dataset import named_set"
+    )
+    new = nbformat.v4
+    notebook = new.new_notebook(cells=[new.new_code_cell(cell) for cell in ["1", imports, *cells]])
+    nbformat.write(watched(notebook, ("scaler",)), tmp_path / "page.ipynb")
+    result = NotebookRun(tmp_path / "page.ipynb", 100).execute()
+    if told is None:
+        assert result.error is None
+    else:
+        assert told in result.error.trace
 
 
 def shown_code(chapter):

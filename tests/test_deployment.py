@@ -1,5 +1,7 @@
 """Networks as ONNX files: the same embeddings, in whole numbers, on one processor core."""
 
+import copy
+
 import numpy as np
 import onnx
 import onnxruntime.quantization
@@ -16,8 +18,19 @@ from snnlib.embedding import embed
 from snnlib.encoders import Affine, Standardise, UnitLength, tile_cnn
 
 SHAPE = (1, 12, 9)
-RNG = np.random.default_rng(0)
-PARTS = RNG.normal(size=(40, *SHAPE)).astype(np.float32)
+PARTS = np.random.default_rng(0).normal(size=(40, *SHAPE)).astype(np.float32)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(1)
+
+
+def linear(inputs, outputs):
+    """A linear layer with the same weights in any order of the tests."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Linear(inputs, outputs)
 
 
 @pytest.fixture(scope="module")
@@ -126,18 +139,17 @@ def test_the_mode_of_the_network_stays_even_after_a_failure(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch.onnx, "export", fail)
-    network.train(training)
+    network = copy.deepcopy(network).train(training)  # the others share the original
     network[2].train(not training)
     before = modes_of(network)
     with pytest.raises(KeyboardInterrupt):
         export_onnx(network, SHAPE, tmp_path / "network.onnx")
     assert modes_of(network) == before
     assert modes == [False] * len(before)
-    network.eval()
 
 
 def test_a_frozen_layer_stays_frozen(tmp_path):
-    network = nn.Sequential(nn.Flatten(), nn.Linear(108, 2), nn.Dropout()).train()
+    network = nn.Sequential(nn.Flatten(), linear(108, 2), nn.Dropout()).train()
     network[1].requires_grad_(False)
     network[2].eval()
     export_onnx(network, SHAPE, tmp_path / "network.onnx")
@@ -147,7 +159,7 @@ def test_a_frozen_layer_stays_frozen(tmp_path):
 
 def test_a_network_in_double_precision_is_written_in_single(tmp_path):
     scaler = Standardise(np.full(SHAPE, 0.1), np.full(SHAPE, 1.3))
-    network = nn.Sequential(scaler, nn.Flatten(), nn.Linear(108, 2)).double()
+    network = nn.Sequential(scaler, nn.Flatten(), linear(108, 2)).double()
     export_onnx(network, SHAPE, tmp_path / "network.onnx")
     kinds = {tensor.data_type for tensor in weights_of(tmp_path / "network.onnx").values()}
     assert onnx.TensorProto.DOUBLE not in kinds
@@ -212,14 +224,14 @@ def dequantised(file):
 
 
 @pytest.mark.parametrize("kind", ["Linear", "Affine"])
-def test_weights_on_the_grid_lose_nothing(tmp_path, kind):
-    matrix = RNG.normal(size=(108, 108)) * 10.0 ** RNG.uniform(-3, 3, 108)
+def test_weights_on_the_grid_lose_nothing(tmp_path, kind, rng):
+    matrix = rng.normal(size=(108, 108)) * 10.0 ** rng.uniform(-3, 3, 108)
     matrix[:, 7] = 0
     grid = on_int8_grid(matrix)
-    linear = nn.Linear(108, 108)
-    linear.weight.data = torch.tensor(grid.T.copy())
-    first = (nn.Flatten(), linear) if kind == "Linear" else (Affine(np.ones(108), grid),)
-    export_onnx(nn.Sequential(*first, nn.Flatten(), nn.Linear(108, 2)), SHAPE, tmp_path / "a.onnx")
+    layer = linear(108, 108)
+    layer.weight.data = torch.tensor(grid.T.copy())
+    first = (nn.Flatten(), layer) if kind == "Linear" else (Affine(np.ones(108), grid),)
+    export_onnx(nn.Sequential(*first, nn.Flatten(), linear(108, 2)), SHAPE, tmp_path / "a.onnx")
     quantise(tmp_path / "a.onnx", tmp_path / "b.onnx", PARTS)
     tensors = [weights for weights in dequantised(tmp_path / "b.onnx") if weights.size == 108**2]
     (weights,) = tensors
@@ -254,8 +266,8 @@ def test_on_the_grid_nothing_moves(matrix):
     np.testing.assert_allclose(on_int8_grid(grid), grid, rtol=1e-6)
 
 
-def test_whole_numbers_up_to_127_stay():
-    matrix = RNG.integers(-127, 128, (30, 4)) * [1, 0, 0.5, 1024]
+def test_whole_numbers_up_to_127_stay(rng):
+    matrix = rng.integers(-127, 128, (30, 4)) * [1, 0, 0.5, 1024]
     matrix[3] = np.array([127, 0, -63.5, 127 * 1024])
     before = matrix.copy()
     assert np.array_equal(on_int8_grid(matrix), matrix)

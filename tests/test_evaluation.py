@@ -27,7 +27,11 @@ from snnlib.evaluation import (
     verify,
 )
 
-RNG = np.random.default_rng(0)
+
+@pytest.fixture
+def rng():
+    """Of each test its own, so that none depends on those before it."""
+    return np.random.default_rng(0)
 
 
 def test_share_is_wilsons():
@@ -47,22 +51,22 @@ def test_bad_counts(successes, n):
         share(successes, n)
 
 
-def clouds(centres, sizes, spread=0.1):
-    points = [c + spread * RNG.standard_normal((n, 2)) for c, n in zip(centres, sizes)]
+def clouds(rng, centres, sizes, spread=0.1):
+    points = [c + spread * rng.standard_normal((n, 2)) for c, n in zip(centres, sizes)]
     return np.concatenate(points), np.repeat(np.arange(len(sizes)), sizes)
 
 
-def test_separate_clouds_are_clustered_without_fault():
-    Z, labels = clouds([(0, 0), (5, 0), (0, 5)], [30, 20, 10])
+def test_separate_clouds_are_clustered_without_fault(rng):
+    Z, labels = clouds(rng, [(0, 0), (5, 0), (0, 5)], [30, 20, 10])
     result = cluster_accuracy(Z, labels, seed=0)
     assert isinstance(result, ClusterAccuracy)
     assert result.majority.value == result.matched.value == 1
     assert result.table.tolist() == [[30, 0, 0], [0, 20, 0], [0, 0, 10]]
 
 
-def test_majority_and_matching_against_all_permutations():
-    Z, labels = clouds([(0, 0), (5, 0), (0, 5), (5, 5)], [30, 30, 30, 30])
-    labels = np.where(RNG.random(120) < 0.4, RNG.integers(0, 4, 120), labels)
+def test_majority_and_matching_against_all_permutations(rng):
+    Z, labels = clouds(rng, [(0, 0), (5, 0), (0, 5), (5, 5)], [30, 30, 30, 30])
+    labels = np.where(rng.random(120) < 0.4, rng.integers(0, 4, 120), labels)
     result = cluster_accuracy(Z, labels, seed=0)
     table = result.table
     best = max(
@@ -74,9 +78,9 @@ def test_majority_and_matching_against_all_permutations():
     assert table.sum(axis=0).tolist() == np.bincount(labels).tolist()
 
 
-def test_two_clusters_may_bear_one_name():
+def test_two_clusters_may_bear_one_name(rng):
     """One class in two clouds, two classes in one: the majority score does not mind."""
-    Z, labels = clouds([(0, 0), (9, 0), (0, 9)], [40, 40, 40])
+    Z, _ = clouds(rng, [(0, 0), (9, 0), (0, 9)], [40, 40, 40])
     labels = np.array([0] * 80 + [1] * 30 + [2] * 10)
     result = cluster_accuracy(Z, labels, seed=0)
     assert result.majority.value == pytest.approx(110 / 120)
@@ -112,8 +116,8 @@ def test_no_other_threshold_judges_more_pairs_rightly(pairs):
     assert not np.isin(chosen, distances)
 
 
-def test_verification():
-    distances = np.concatenate([RNG.normal(1, 0.5, 300), RNG.normal(2, 0.5, 200)])
+def test_verification(rng):
+    distances = np.concatenate([rng.normal(1, 0.5, 300), rng.normal(2, 0.5, 200)])
     same = np.repeat([True, False], [300, 200])
     result = verify(distances, same, 1.5)
     assert isinstance(result, Verification)
@@ -126,9 +130,9 @@ def test_verification():
     assert verify(distances, same, 1.5).auc == result.auc
 
 
-def test_the_interval_of_the_area_has_the_width_of_the_formula():
+def test_the_interval_of_the_area_has_the_width_of_the_formula(rng):
     """Hanley and McNeil (1982), equation 1, which holds approximately."""
-    distances = np.concatenate([RNG.normal(0, 1, 400), RNG.normal(1, 1, 400)])
+    distances = np.concatenate([rng.normal(0, 1, 400), rng.normal(1, 1, 400)])
     same = np.repeat([True, False], 400)
     auc = verify(distances, same, 0.5).auc
     a, n = auc.value, 400
@@ -152,8 +156,8 @@ def test_bad_pairs(distances, same, message):
             judge(np.array(distances), np.array(same))
 
 
-def test_separation_is_the_area_of_scikit_learn():
-    near, far = RNG.normal(0, 1, 80), RNG.normal(1, 1, 120)
+def test_separation_is_the_area_of_scikit_learn(rng):
+    near, far = rng.normal(0, 1, 80), rng.normal(1, 1, 120)
     result = separate(near, far)
     truth = np.repeat([0, 1], [80, 120])
     assert result.value == pytest.approx(roc_auc_score(truth, np.concatenate([near, far])))
@@ -162,8 +166,8 @@ def test_separation_is_the_area_of_scikit_learn():
     assert separate(far, near).value == pytest.approx(1 - result.value)
 
 
-def test_the_seed_alone_decides_the_interval_of_a_separation():
-    near, far = RNG.normal(0, 1, 40), RNG.normal(1, 1, 40)
+def test_the_seed_alone_decides_the_interval_of_a_separation(rng):
+    near, far = rng.normal(0, 1, 40), rng.normal(1, 1, 40)
     usual, same, other = (
         separate(near, far),
         separate(near, far, seed=0),
@@ -196,11 +200,11 @@ def test_bad_separations(near, far, message):
         separate(near, far)
 
 
-def test_angles_known_and_of_a_loop():
+def test_angles_known_and_of_a_loop(rng):
     first = np.array([[2.0, 0.0]] * 5)
     second = np.array([[7.0, 0.0], [1.0, 1.0], [0.0, 3.0], [-1.0, 1.0], [-2.0, 0.0]])
     assert angular_distance(first, second) == pytest.approx([0, 0.25, 0.5, 0.75, 1], abs=1e-7)
-    first, second = RNG.normal(size=(2, 50, 6))
+    first, second = rng.normal(size=(2, 50, 6))
     expected = []
     for a, b in zip(first, second):  # half the angle, by the chord of the unit vectors
         chord = np.linalg.norm(a / np.linalg.norm(a) - b / np.linalg.norm(b))
@@ -208,8 +212,8 @@ def test_angles_known_and_of_a_loop():
     assert angular_distance(first, second) == pytest.approx(expected)
 
 
-def test_identical_rows_are_at_no_angle_whatever_the_rounding():
-    Z = RNG.normal(size=(1000, 7)).astype(np.float32)
+def test_identical_rows_are_at_no_angle_whatever_the_rounding(rng):
+    Z = rng.normal(size=(1000, 7)).astype(np.float32)
     assert np.isfinite(angular_distance(Z, 3 * Z)).all()
     assert angular_distance(Z, 3 * Z).max() < 1e-3
 
@@ -271,20 +275,19 @@ def test_retrieval_equal_to_pytorch_metric_learning(case):
     assert ours.map_at_r.value == pytest.approx(theirs["mean_average_precision_at_r"])
 
 
-def test_retrieval_of_clear_and_of_mixed_classes():
+def test_retrieval_of_clear_and_of_mixed_classes(rng):
     labels = np.repeat([0, 1], 300)
-    clear = retrieve(RNG.normal(size=(600, 2)) + 100 * labels[:, None], labels)
+    clear = retrieve(rng.normal(size=(600, 2)) + 100 * labels[:, None], labels)
     assert isinstance(clear, Retrieval)
     assert clear.recall_at_1.value == clear.map_at_r.value == 1
-    mixed = retrieve(RNG.normal(size=(600, 2)), labels)
+    mixed = retrieve(rng.normal(size=(600, 2)), labels)
     assert 0.4 < mixed.recall_at_1.value < 0.6
     # Of R places half are right, and P(i) is about a half there: a quarter.
     assert 0.24 < mixed.map_at_r.low < mixed.map_at_r.value < mixed.map_at_r.high < 0.27
 
 
-def test_retrieval_does_not_depend_on_how_the_table_is_cut():
+def test_retrieval_does_not_depend_on_how_the_table_is_cut(rng):
     """Large enough for several pieces: each row must leave out itself, not its neighbour."""
-    rng = np.random.default_rng(0)
     Z, labels = rng.normal(size=(4000, 3)), rng.integers(0, 3, 4000)
     nearest = NearestNeighbors(n_neighbors=1).fit(Z).kneighbors()[1][:, 0]  # never itself
     expected = (labels[nearest] == labels).mean()

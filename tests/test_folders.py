@@ -6,9 +6,8 @@ from PIL import Image
 
 from snnlib.data import load_folder
 
-RNG = np.random.default_rng(0)
-GREY = RNG.integers(0, 256, (6, 5), dtype=np.uint8)
-COLOUR = RNG.integers(0, 256, (6, 5, 3), dtype=np.uint8)
+GREY = np.random.default_rng(0).integers(0, 256, (6, 5), dtype=np.uint8)
+COLOUR = np.random.default_rng(1).integers(0, 256, (6, 5, 3), dtype=np.uint8)
 
 
 def save(folder, name, pixels, **settings):
@@ -25,10 +24,10 @@ def parts(tmp_path):
 
 
 def test_classes_and_files_by_name(parts):
-    (parts / "notes.txt").write_text("taken on Monday")
+    (parts / "notes.txt").write_text("taken on Monday", encoding="utf-8")
     (parts / ".cache").mkdir()
-    (parts / "OK" / ".hidden").write_text("left by the system")
-    (parts / "OK" / "Thumbs.db").write_text("left by the system")
+    for name in (".hidden", "Thumbs.db"):
+        (parts / "OK" / name).write_text("left by the system", encoding="utf-8")
     found = load_folder(parts)
     assert found.class_names == ("OK", "scratched")
     assert found.labels.tolist() == [0, 0, 0, 1, 1]
@@ -64,7 +63,7 @@ def test_one_coloured_image_makes_all_coloured(parts):
 
 
 def test_16_bits_and_black_and_white(parts):
-    deep = RNG.integers(0, 2**16, (6, 5), dtype=np.uint16)
+    deep = np.random.default_rng(2).integers(0, 2**16, (6, 5), dtype=np.uint16)
     save(parts / "OK", "8.png", deep)
     save(parts / "OK", "9.png", GREY > 127)
     found = load_folder(parts)

@@ -3,49 +3,30 @@
 import importlib.util
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = """---
-jupytext:
-  formats: md:myst
-  text_representation: {extension: .md, format_name: myst}
-kernelspec: {name: python3, display_name: Python 3}
----
-# A page
-
-```{code-cell} ipython3
+PAGE = """
 from snnlib.data.standins import SIDE
 
 print("the side is", SIDE)
-```
 """
 
 
 @pytest.fixture
-def book(tmp_path):
+def book(small_book):
     """A book of one page with a copy of the library."""
-    for name in ("_config.yml", "references.bib"):
-        shutil.copy(ROOT / name, tmp_path)
-    for name in ("_extensions", "_static", "_templates", "snnlib"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: page\n")
-    (tmp_path / "page.md").write_text(PAGE)
-    return tmp_path
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "snnlib", small_book.folder / "snnlib", ignore=ignored)
+    small_book.write(page=PAGE)
+    return small_book
 
 
-def build(book, **environment):
-    jupyter_book = Path(sys.executable).parent / "jupyter-book"
-    command = [jupyter_book, "build", book, "-W", "-n", "--keep-going"]
-    environment = {**os.environ, "PYTHONPATH": str(book), "HF_HUB_OFFLINE": "1", **environment}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
-    page = (book / "_build" / "html" / "page.html").read_text(encoding="utf-8")
-    return page, "Executing notebook" in result.stdout + result.stderr
+def build(book):
+    told = book.build(PYTHONPATH=str(book.folder))
+    return book.html("page"), "page.md took" in told
 
 
 def test_a_changed_constant_changes_the_page(book):
@@ -57,7 +38,7 @@ def test_a_changed_constant_changes_the_page(book):
     assert "the side is 28" in page
     assert not executed
 
-    library = book / "snnlib" / "data" / "standins.py"
+    library = book.folder / "snnlib" / "data" / "standins.py"
     source = library.read_text(encoding="utf-8")
     library.write_text(source.replace("SIDE = 28", "SIDE = 32"), encoding="utf-8")
     page, executed = build(book)
@@ -77,7 +58,7 @@ def fresh_figures(monkeypatch, tmp_path):
     spec.loader.exec_module(module)
     monkeypatch.setattr("snnlib.data.stored.hub_reachable", lambda: False)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    for name in ("SNNLIB_DATA", "SNNLIB_PROFILE"):
+    for name in ("SNNLIB_DATA", "SNNLIB_PROFILE", "SNNLIB_NSOARTC", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     return module
 
@@ -97,6 +78,10 @@ def test_the_key_follows_all_that_shapes_a_page(fresh_figures, tmp_path, monkeyp
     (tmp_path / "benchmarks" / "results" / "race.json").write_text("{}")
     assert changed()
     monkeypatch.setenv("SNNLIB_PROFILE", "fast")
+    assert changed()
+    monkeypatch.setenv("SNNLIB_NSOARTC", "hub")
+    assert changed()
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert changed()
     mirror = tmp_path / "mirror" / "mnist"
     mirror.mkdir(parents=True)

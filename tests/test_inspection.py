@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.pipeline import make_pipeline
@@ -45,8 +46,10 @@ TRAIN, CALIBRATION = parts_with_a_mark(90, seed=0), parts_with_a_mark(600, seed=
 SETTINGS = {"good": "good", "tiles": (3, 4), "false_alarms": 0.01}
 
 
-def flat(seed=0):
-    return nn.Sequential(nn.Flatten(), nn.Linear(48, 48, bias=False))
+def flat():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(48, 48, bias=False))
 
 
 @pytest.fixture
@@ -66,7 +69,7 @@ def test_anchors_are_means_of_training_parts_and_the_limit_is_of_calibration_par
     means = TRAIN.class_means().images.reshape(3, -1)
     np.testing.assert_allclose(station.anchors.anchors_, means, rtol=1e-5, atol=1e-6)
     distances = np.linalg.norm(good_of(CALIBRATION).reshape(200, -1) - means[1], axis=1)
-    assert (distances > station.limit + 1e-6).sum() == 2  # 1 % of 200
+    assert np.sort(distances)[-3] == pytest.approx(station.limit, rel=1e-5)  # 1 % lie beyond
     np.testing.assert_allclose(station.centre, good_of(TRAIN).mean(axis=0))
 
 
@@ -243,10 +246,12 @@ def test_images_and_their_map_get_one_verdict(line):
     station, _, _ = line
     (images,) = photograph(draw_parts(MODES, seed=7), seed=7)
     maps = unit_space().transform(images).reshape(-1, 1, 36, 39)
-    assert judge(station, images).equals(judge(station, maps))
+    # Last digits of a map depend on how many were made at once; whitening makes them larger.
+    pd.testing.assert_frame_equal(judge(station, images), judge(station, maps), rtol=1e-4)
     of_images, of_map = inspect_part(station, images[1]), inspect_part(station, maps[1, 0])
-    assert (of_images.name, of_images.distance) == (of_map.name, of_map.distance)
-    assert np.array_equal(of_images.drops, of_map.drops)
+    assert of_images.name == of_map.name
+    assert of_images.distance == pytest.approx(of_map.distance, rel=1e-4)
+    np.testing.assert_allclose(of_images.drops, of_map.drops, atol=1e-3)
     with pytest.raises(ValueError, match=r"\(n, 1, 36, 39\), or \(n, 3, 66, 286\), got \(2, 3, 66"):
         judge(station, images[:2, :, :, :280])
     with pytest.raises(ValueError, match=r"\(n, 1, 36, 39\), got \(3, 3, 66, 286\)"):
@@ -261,11 +266,22 @@ def test_saved_and_loaded_in_a_fresh_process(line, tmp_path):
     code = (
         "import numpy as np; from snnlib.encoders import mlp; from snnlib.inspection import *; "
         "station = load_station('station.pt', mlp(1404, 64, seed=9)); "
-        "judge(station, np.load('images.npy')).to_json('told.json', double_precision=15)"
+        "judge(station, np.load('images.npy')).to_pickle('told.pickle')"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
-    expected = judge(station, images).to_json(double_precision=15)
-    assert (tmp_path / "told.json").read_text() == expected
+    told = pd.read_pickle(tmp_path / "told.pickle")
+    # The other process may have another number of threads, and so other last digits.
+    pd.testing.assert_frame_equal(told, judge(station, images), rtol=1e-4)
+
+
+def numbers(station):
+    """All that a station has learned."""
+    for module in (station.encoder, station.front):
+        if module is not None:
+            yield from (tensor.numpy() for tensor in module.state_dict().values())
+    yield station.centre
+    if station.camera is not None:
+        yield station.camera.mean_
 
 
 def test_all_of_a_station_comes_back(line, station, tmp_path):
@@ -278,10 +294,13 @@ def test_all_of_a_station_comes_back(line, station, tmp_path):
         assert not second.encoder.training
         for name in ("anchors_", "classes_", "n_features_in_"):
             assert np.array_equal(getattr(second.anchors, name), getattr(first.anchors, name))
+        for kept, read in zip(numbers(first), numbers(second), strict=True):
+            assert np.array_equal(kept, read)
         part = first.centre if first.front is None else line[1].images[25]
         one, other = inspect_part(first, part), inspect_part(second, part)
-        assert (one.name, one.distance, one.tile) == (other.name, other.distance, other.tile)
-        assert np.array_equal(one.drops, other.drops)
+        assert (one.name, one.tile) == (other.name, other.tile)
+        assert one.distance == pytest.approx(other.distance, rel=1e-5)
+        np.testing.assert_allclose(one.drops, other.drops, atol=1e-4)
 
 
 def test_weights_of_another_network(station, tmp_path):

@@ -284,7 +284,9 @@ def run(code, **environment):
 FIT = """
 import numpy as np
 from snnlib.images import ImageSet
-from snnlib.keras_triplets import CosineTripletLoss, Watch, embed, mlp, triplet_batches, triplet_model
+from snnlib.keras_triplets import (
+    CosineTripletLoss, Watch, embed, mlp, triplet_batches, triplet_model
+)
 from snnlib.sampling import TripletDataset
 
 images = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)

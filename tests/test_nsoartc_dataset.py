@@ -178,7 +178,8 @@ def test_the_images_of_a_named_set_are_those_its_maps_are_made_from(split, indic
     indices = np.array(indices)
     seen, maps = named_images(split, indices), named_set(split, indices)
     assert seen.images.shape == (len(indices), 3, 66, 286)
-    np.testing.assert_array_equal(unit_space().transform(seen.images), flat(maps))
+    # Last digits of a map depend on how many were made at once.
+    np.testing.assert_allclose(unit_space().transform(seen.images), flat(maps), atol=1e-6)
     assert seen.labels.tolist() == maps.labels.tolist()
     assert seen.names.tolist() == modes_of(split)[indices].tolist()
     assert (seen.class_names, seen.source) == (maps.class_names, maps.source)
@@ -187,7 +188,8 @@ def test_the_images_of_a_named_set_are_those_its_maps_are_made_from(split, indic
 def test_images_of_a_whole_set():
     seen = named_images("retest")
     assert len(seen) == 300
-    assert np.array_equal(unit_space().transform(seen.images), flat(named_set("retest")))
+    maps = unit_space().transform(seen.images)
+    np.testing.assert_allclose(maps, flat(named_set("retest")), atol=1e-6)
 
 
 def test_an_unknown_set():
@@ -199,7 +201,7 @@ def test_an_unknown_set():
 def test_the_reference_comes_from_the_good_training_parts():
     good = draw_parts(["OK"] * 200, seed=1)
     images = np.concatenate(list(photograph(good, seed=1)))
-    np.testing.assert_allclose(unit_space().mean_, images.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(unit_space().mean_, images.mean(axis=0, dtype=np.float64), atol=1e-6)
 
 
 def test_the_good_training_parts_are_those_of_the_reference(train):

@@ -64,6 +64,9 @@ def naive_metrics(images, good):
     return metrics
 
 
+ROUNDING = 1e-5  # more than the last digits of a metric, which depend on its place in the batch
+
+
 def tiles(maps):
     """Maps as (n, row, column, metric, eye)."""
     return maps.reshape(-1, 3, 12, 13, 3).transpose(0, 1, 3, 2, 4)
@@ -227,7 +230,8 @@ def test_places_off_the_map(change, message):
 def changed_tiles(soart, before, after):
     """Places (row, column) of the tiles that differ, from 0."""
     one, other = tiles(soart.transform(np.stack([before, after])))
-    return {tuple(place) for place in np.argwhere((one != other).any(axis=(2, 3))).tolist()}
+    changed = np.abs(one - other).max(axis=(2, 3)) > ROUNDING
+    return {tuple(place) for place in np.argwhere(changed).tolist()}
 
 
 @pytest.mark.parametrize(
@@ -280,8 +284,13 @@ def test_one_camera_changes_its_own_channels_alone(soart):
     for camera in range(3):
         images[camera + 1, camera] += 0.1 * random_images(1, seed=0)[0, camera]
     same, *others = tiles(soart.transform(images))
-    changed = [(other != same).any(axis=(0, 1, 2)).tolist() for other in others]
-    assert changed == [[True, False, False], [True, True, True], [False, True, False]]
+    changes = [np.abs(other - same).max(axis=(0, 1, 2)) for other in others]
+    changed = [(change > ROUNDING).tolist() for change in changes]
+    assert changed == [
+        [True, False, False],
+        [True, True, True],
+        [False, True, False],
+    ]
 
 
 def test_the_mean_image_is_like_itself(soart):

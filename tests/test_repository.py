@@ -24,8 +24,9 @@ TEXTS = {".ipynb", ".md", ".py", ".toml", ".yml"}
 ROOMS = {
     "images": set(),
     "profile": set(),
+    "array_cache": set(),
     "nsoartc": {"images"},
-    "data": {"images", "nsoartc"},
+    "data": {"array_cache", "images", "nsoartc"},
     "sampling": {"images"},
     "losses": set(),
     "augmentation": set(),
@@ -47,6 +48,7 @@ ROOMS = {
 # Packages that must not be loaded where they are not needed.
 STRANGERS = {
     "images": {"torch", "matplotlib", "datasets"},
+    "array_cache": {"torch", "tensorflow", "matplotlib", "sklearn", "datasets"},
     "nsoartc": {"torch", "tensorflow", "matplotlib", "datasets"},
     "data": {"torch", "matplotlib"},
     "losses": {"matplotlib", "sklearn", "datasets"},

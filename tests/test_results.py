@@ -27,7 +27,7 @@ STORED = {
 
 @pytest.fixture
 def table(tmp_path, monkeypatch):
-    (tmp_path / "made_up.json").write_text(json.dumps(STORED))
+    (tmp_path / "made_up.json").write_text(json.dumps(STORED), encoding="utf-8")
     monkeypatch.setattr(results, "files", lambda package: tmp_path)
     monkeypatch.delenv("SNNLIB_PROFILE", raising=False)
     return read_results("made_up")

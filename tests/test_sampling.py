@@ -72,9 +72,11 @@ def test_positives_and_negatives_are_spread_over_all_first_images():
 def test_a_million_pairs_take_little_memory():
     labels = np.arange(60_000) % 10
     tracemalloc.start()
-    pairs, same = draw_pairs(labels, 1_000_000, seed=0)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    try:
+        pairs, same = draw_pairs(labels, 1_000_000, seed=0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
     assert peak < 6 * (pairs.nbytes + same.nbytes)  # a few index arrays on the way, no images
 
 

@@ -5,7 +5,6 @@ import re
 import shutil
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from itertools import product
 from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
@@ -41,25 +40,6 @@ SCREENS = {
         "has_touch": True,
     },
 }
-# Folded text is text, too; and what is about to appear is judged as it will look.
-UNFOLD = """async () => {
-  const still = document.createElement("style");
-  still.textContent = "* { animation: none !important; transition: none !important; }";
-  document.head.append(still);
-  const folded = "details:not([open]) > summary, .toggle-button-hidden";
-  document.querySelectorAll(folded).forEach((button) => button.click());
-  await window.MathJax?.startup.promise;
-  await document.fonts.ready;
-  await new Promise((resolve) => setTimeout(resolve));
-}"""
-# The theme's own switch goes round three modes.
-SWITCH = """(theme) => {
-  const page = document.documentElement.dataset;
-  for (let i = 0; i < 3 && page.mode !== theme; i += 1) {
-    document.querySelector(".theme-switch-button").click();
-  }
-  return page.theme;
-}"""
 
 
 @pytest.fixture(scope="session")
@@ -84,12 +64,6 @@ def pages(html):
 def chapters(pages):
     """The pages of the chapters."""
     return {name: page for name, page in pages.items() if name.startswith("chapters/")}
-
-
-@pytest.fixture(params=TEXTS)
-def name(request):
-    """Each page with a text in turn; the search has none."""
-    return request.param
 
 
 @pytest.fixture(scope="session")
@@ -155,38 +129,19 @@ def listen(page, complaints):
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def visit(browser, address):
-    """Open a page of the book on a screen."""
+    """Open pages of the book on screens; they are closed when the test is over."""
+    opened = []
 
     def visit(name, screen):
         page = browser.new_page(**SCREENS[screen])
+        opened.append(page)
         view = View(name, screen, page, [])
         listen(page, view.complaints)
         page.goto(address + name)
         return view
 
-    return visit
-
-
-@pytest.fixture(scope="module", params=product(PAGES, SCREENS), ids="-".join)
-def fresh(request, visit):
-    """Each page on each screen, as a reader finds it."""
-    view = visit(*request.param)
-    yield view
-    view.page.close()
-
-
-@pytest.fixture(params=["light", "dark"])
-def theme(request):
-    """Each theme in turn."""
-    return request.param
-
-
-@pytest.fixture
-def view(fresh, theme):
-    """Each page on each screen in each theme, unfolded. What wants it folded comes before."""
-    fresh.page.mouse.move(0, 0)  # what lies under it looks different
-    fresh.page.evaluate(UNFOLD)
-    assert fresh.page.evaluate(SWITCH, theme) == theme
-    return fresh
+    yield visit
+    for page in opened:
+        page.close()

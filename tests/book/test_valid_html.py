@@ -7,6 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import TEXTS
+
+pytestmark = pytest.mark.xdist_group("html-validate")  # it is started once
 
 HERE = Path(__file__).resolve().parent
 CHECKER = HERE / "node_modules" / ".bin" / "html-validate"
@@ -47,5 +50,6 @@ def faults(html, missing, tmp_path_factory):
     return faults
 
 
-def test_the_text_of_a_page_is_valid_html(faults, name):
-    assert faults[name] == []
+@pytest.mark.parametrize("page", TEXTS)
+def test_the_text_of_a_page_is_valid_html(faults, page):
+    assert faults[page] == []

@@ -1,0 +1,73 @@
+"""Copy the notebooks to where they are run; no test set is opened early while they do.
+
+    python tests/careful_notebooks.py <folder>
+
+Nothing is added to a cell, so that outputs are those of the book. nbmake runs the watch in the
+kernel, after the first cell, and what it finds fails the cell that opens the test set.
+"""
+
+import inspect
+import sys
+from pathlib import Path
+
+import nbformat
+
+CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
+# What must be there, and fitted, before the test set is opened; nothing replaces it afterwards.
+READY = {
+    "siamese_inspection": ("scaler", "encoder", "plain", "anchors"),
+    "cnn_triplet_inspection": ("scaler", "whitening", "front", "encoder", "station"),
+    "choosing_a_method": ("scaler", "whitening", "front", "encoder", "anchors"),
+    "signing_off": ("scaler", "front", "encoder", "network", "anchors", "kept_aside"),
+}
+
+
+def watch(ready):
+    """Refuse the test set until the names are there and what they stand for is fitted."""
+    import IPython
+    from sklearn.utils.validation import check_is_fitted
+
+    import snnlib.data
+    from snnlib.nsoartc import dataset
+
+    page = IPython.get_ipython().user_ns
+
+    def careful(function, position):
+        def call(*arguments, **settings):
+            if arguments[position] == "test":
+                missing = [name for name in ready if name not in page]
+                assert not missing, f"the test set is opened before there is {missing}"
+                for name in ready:
+                    thing = page[name]
+                    for part in thing.values() if isinstance(thing, dict) else [thing]:
+                        if hasattr(part, "fit"):
+                            check_is_fitted(part)
+            return function(*arguments, **settings)
+
+        return call
+
+    snnlib.data.load = careful(snnlib.data.load, 1)
+    for name in ("named_set", "named_images"):
+        setattr(dataset, name, careful(getattr(dataset, name), 0))
+
+
+def watched(notebook, ready):
+    """A notebook whose test set is watched."""
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    lines = [*inspect.getsource(watch).splitlines(), f"watch({ready!r})", "del watch"]
+    first.metadata["nbmake"] = {"post_cell_execute": lines}
+    return notebook
+
+
+def main(folder):
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in sorted(CHAPTERS.glob("*.ipynb")):
+        notebook = nbformat.read(file, as_version=4)
+        if file.stem in READY:
+            notebook = watched(notebook, READY[file.stem])
+        nbformat.write(notebook, folder / file.name)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
