@@ -1,4 +1,4 @@
-"""Write the results at a glance into README.md, from the benchmark tables.
+"""Write the results at a glance into README.md, from the benchmark tables, and number its chapters.
 
 .venv/bin/python scripts/update_readme.py
 """
@@ -6,15 +6,25 @@
 import re
 from pathlib import Path
 
+import yaml
+
 from snnlib.results import read_results
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
 PLACE = re.compile(r"(?<=<!-- results: begin -->\n).*(?=<!-- results: end -->)", re.DOTALL)
 
-MINING = ("3", "chapters/mining.md")
-STATION = ("6", "chapters/cnn_triplet_inspection.md")
-CHOICE = ("7", "chapters/choosing_a_method.md")
-SIGNATURE = ("8", "chapters/signing_off.md")
+MINING = "chapters/mining.md"
+STATION = "chapters/cnn_triplet_inspection.md"
+CHOICE = "chapters/choosing_a_method.md"
+SIGNATURE = "chapters/signing_off.md"
+
+
+def numbers():
+    """Number of each chapter by its file, as the build counts them."""
+    parts = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"]
+    files = [c["file"] for part in parts if part.get("numbered") for c in part["chapters"]]
+    return {f"{file}.md": number for number, file in enumerate(files, 1)}
 
 
 def percent(values):
@@ -56,13 +66,13 @@ def rows():
 def table():
     """The results as a markdown table."""
     lines = ["| measured | result | seeds | chapter |", "|---|---|---|---|"]
-    for words, result, seeds, (number, file) in rows():
-        lines.append(f"| {words} | {result} | {seeds} | [{number}]({file}) |")
+    for words, result, seeds, file in rows():
+        lines.append(f"| {words} | {result} | {seeds} | [{numbers()[file]}]({file}) |")
     return "\n".join(lines) + "\n"
 
 
 def updated(text):
-    """Text of the README with the table in its place.
+    """Text of the README with the table in its place and a number before each chapter's title.
 
     Raises
     ------
@@ -71,7 +81,10 @@ def updated(text):
     """
     if not PLACE.search(text):
         raise ValueError("README.md has no '<!-- results: begin -->' … '<!-- results: end -->'")
-    return PLACE.sub(lambda _: table(), text)
+    text = PLACE.sub(lambda _: table(), text)
+    for file, number in numbers().items():
+        text = re.sub(rf"\[(?:\d+ · )?([^]\d][^]]*)\]\({file}\)", rf"[{number} · \1]({file})", text)
+    return text
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def critical_defect_rate(prices, escapes, false_alarms):
     """Defect rate from which on inspecting every part is cheaper than inspecting none.
 
     Where both cost the same. With a perfect inspection it is inspection / (escape - found), the
-    break-even of Deming (1986, chapter 15).
+    break-even of Deming (1986, chap. 15).
 
     Parameters
     ----------

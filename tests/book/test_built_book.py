@@ -60,6 +60,49 @@ def test_no_cell_failed_or_chattered(chapters):
         assert not re.search(r"Traceback|Warning:", article(page).get_text())
 
 
+def test_no_output_is_raw(chapters):
+    """Values as a person would write them: no types of NumPy, no dictionaries."""
+    for name, page in chapters.items():
+        outputs = [output.get_text() for output in article(page).select(".cell_output")]
+        assert len(outputs) > 10, name
+        for output in outputs:
+            assert not re.search(r"np\.\w+\(|array\(|dtype=|\{'|Name: \w+, Length", output), name
+
+
+def test_chapters_and_what_is_in_them_are_numbered_as_in_the_contents(chapters):
+    parts = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"]
+    numbered = [c["file"] for part in parts if part.get("numbered") for c in part["chapters"]]
+    assert {f"{file}.html" for file in numbered} == set(chapters)
+    for number, file in enumerate(numbered, 1):
+        text = article(chapters[f"{file}.html"])
+        assert text.h1.get_text().startswith(f"{number}. ")
+        found = [label.get_text(strip=True) for label in text.select(".caption-number")]
+        figures = [label for label in found if label.startswith("Fig.")]
+        assert figures == [f"Fig. {number}.{k + 1}" for k in range(len(figures))]
+        exercises = [title.get_text() for title in text.select(".exercise > .admonition-title")]
+        assert len(exercises) >= 4
+        for k, title in enumerate(exercises, 1):
+            assert title.startswith(f"Exercise {number}.{k} ")
+
+
+def test_under_each_title_stands_how_long_it_takes(chapters):
+    line = re.compile(r"About \d+ minutes to read, \d+ (seconds|minutes) to run\.")
+    for name, page in chapters.items():
+        assert line.fullmatch(article(page).h1.find_next("p").get_text()), name
+
+
+def test_a_page_opens_with_its_idea(chapters):
+    """No shown code stands before it, and each folded cell says what is in it."""
+    for name, page in chapters.items():
+        idea = next(h for h in article(page).find_all("h2") if h.get_text().startswith("The idea"))
+        cells = idea.find_all_previous("div", class_="cell")
+        assert cells, name
+        assert all(cell.select_one("details") for cell in cells), name
+        prompts = [s.get_text() for s in article(page).select("details > summary .collapsed")]
+        assert prompts
+        assert not [prompt for prompt in prompts if prompt.startswith("Show code cell")], name
+
+
 CLINIC, NAN_TRAP = "chapters/training_clinic.html", "chapters/mnist_contrastive.html"
 
 
