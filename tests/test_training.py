@@ -23,6 +23,12 @@ from snnlib.training import History, fit
 SGD = partial(torch.optim.SGD, lr=0.05)
 
 
+@pytest.fixture(autouse=True)
+def on_the_processor(monkeypatch):
+    """Where the plain loops run that trainings are compared with, whatever else a machine has."""
+    monkeypatch.setattr(training, "device", lambda: torch.device("cpu"))
+
+
 def one_cycle(optimizer, steps):
     return OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
 

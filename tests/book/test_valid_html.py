@@ -40,7 +40,8 @@ def faults(html, missing, tmp_path_factory):
         f"json={report}",
         folder,
     ]
-    subprocess.run(command)
+    checked = subprocess.run(command, capture_output=True, text=True)
+    assert checked.returncode in (0, 1), checked.stderr  # 1: it has found something
     faults = {str(copy.relative_to(folder)): [] for copy in folder.rglob("*.html")}
     for page in json.loads(report.read_text(encoding="utf-8")):
         name = str(Path(page["filePath"]).relative_to(folder))
