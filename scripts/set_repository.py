@@ -37,7 +37,7 @@ def main(url):
         text = file.read_text(encoding="utf-8")
         if old in text:
             file.write_text(text.replace(old, url), encoding="utf-8")
-            print(f"{file.relative_to(ROOT)}: {old} → {url}")
+            print(f"{file.relative_to(ROOT)}: {old} is now {url}")
 
 
 if __name__ == "__main__":

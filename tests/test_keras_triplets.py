@@ -329,7 +329,7 @@ class Others:
         if name == "tensorflow":
             os.write(2, b"W0101 00:00:1.5 7 port.cc:1] a greeting\\n")
             os.write(2, b"2030-01-31 10:00:00.5: E external/x.cc:1] a greeting\\n")
-            os.write(2, "Gerät voll\\n".encode())
+            os.write(2, b"Ger\\xc3\\xa4t voll\\n")
             print("not TensorFlow's", file=sys.stderr)
 sys.meta_path.insert(0, Others())
 import snnlib.keras_triplets
