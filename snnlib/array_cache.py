@@ -113,4 +113,6 @@ def _forget_older(name, entry):
     ]
     entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for old in entries[STATES - 1 :]:
-        shutil.rmtree(old, ignore_errors=True)
+        # Elsewhere first, so that nobody takes what is left of it for the whole.
+        with suppress(OSError), tempfile.TemporaryDirectory(dir=entry.parent) as folder:
+            old.rename(Path(folder) / old.name)

@@ -172,4 +172,5 @@ def test_where_it_lies(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "xdg" / "snnlib"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # its name on Windows
     assert cache_folder() == tmp_path / ".cache" / "snnlib"
