@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from snnlib.whole_files import written_whole
+
 FOLDER = Path(__file__).parent / "results"
 PACKAGES = ("torch", "numpy", "scikit-learn")
 
@@ -85,10 +87,9 @@ class Record:
 
     def _write(self):
         self.stored["origin"] |= {"date": str(datetime.date.today()), "commit": _commit()}
-        half_written = self.path.with_suffix(".part")
         text = json.dumps(self.stored, indent=1, ensure_ascii=False)
-        half_written.write_text(text + "\n", encoding="utf-8")
-        half_written.replace(self.path)
+        with written_whole(self.path) as unfinished:
+            unfinished.write_text(text + "\n", encoding="utf-8")
 
 
 def show(record, *by):

@@ -50,7 +50,7 @@ def flatten_triplets(three, n):
 def index_triplets(image_set, n, seed):
     """Index arrays, and the images of the first batch."""
     data = TripletDataset(image_set, n, seed=seed)
-    return data.__getitems__(range(BATCH))
+    return data.batch(range(BATCH))
 
 
 def fitted(sizes, seconds):

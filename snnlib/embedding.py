@@ -1,8 +1,11 @@
 """From encoder to embeddings, and from embeddings to a verdict by the nearest anchor."""
 
+import itertools
+
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.metrics import accuracy_score
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils.multiclass import check_classification_targets
@@ -20,7 +23,7 @@ def embed(encoder, images, batch_size=1024):
     Parameters
     ----------
     encoder : torch.nn.Module
-        Maps (n, c, h, w) to (n, d). Its training mode is left as it was.
+        Maps (n, c, h, w) to (n, d). The training mode of each of its layers is left as it was.
     images : ndarray, shape (n, c, h, w), floating point
         Images, all pixels finite.
     batch_size : int, default 1024
@@ -40,8 +43,10 @@ def embed(encoder, images, batch_size=1024):
     check_images(images)
     if not len(images):
         raise ValueError("images must hold at least one image, got none")
-    place = next(encoder.parameters())
-    training = encoder.training
+    # An encoder without weights takes images as they come, where they are.
+    weights = itertools.chain(encoder.parameters(), encoder.buffers(), [torch.empty(0)])
+    place = next(tensor for tensor in weights if tensor.is_floating_point())
+    modes = [(module, module.training) for module in encoder.modules()]
     encoder.eval()
     try:
         batches = (images[i : i + batch_size] for i in range(0, len(images), batch_size))
@@ -49,7 +54,8 @@ def embed(encoder, images, batch_size=1024):
         parts = [encoder(torch.tensor(batch).to(place.device, place.dtype)) for batch in batches]
         return torch.cat(parts).float().cpu().numpy()
     finally:
-        encoder.train(training)
+        for module, training in modes:  # a layer may have been frozen by itself
+            module.training = training
 
 
 class AnchorClassifier(ClassifierMixin, BaseEstimator):
@@ -57,6 +63,15 @@ class AnchorClassifier(ClassifierMixin, BaseEstimator):
 
     With squared Euclidean distance this is the decision of prototypical networks: Snell, Swersky
     and Zemel (2017), equations 1 and 2.
+
+    The mean of unit vectors is shorter than they are, the more so the more they scatter, so that
+    Euclidean distances favour the anchors of scattered classes. Brought back to length one, anchors
+    are compared by their directions alone, as by cosine.
+
+    Parameters
+    ----------
+    unit_length : bool, default False
+        Whether anchors are brought to length one; for embeddings of length one.
 
     Attributes
     ----------
@@ -67,6 +82,9 @@ class AnchorClassifier(ClassifierMixin, BaseEstimator):
     n_features_in_ : int
         Width d of the embeddings.
     """
+
+    def __init__(self, *, unit_length=False):
+        self.unit_length = unit_length
 
     def fit(self, Z, y):
         """Place the anchors.
@@ -85,13 +103,28 @@ class AnchorClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If embeddings are not finite, shapes do not match, or labels are not classes.
+            If embeddings are not finite, shapes do not match, labels are not classes, or an anchor
+            to be brought to length one has no direction.
         """
         Z, y = validate_data(self, Z, y, dtype=[np.float64, np.float32])
         check_classification_targets(y)
         self.classes_, members = np.unique(y, return_inverse=True)
-        self.anchors_ = np.stack([Z[members == k].mean(axis=0) for k in range(len(self.classes_))])
+        self.anchors_ = self._means(Z, members, self.classes_)
         return self
+
+    def _means(self, Z, members, classes):
+        """Mean of each class, added up in double and given in the precision of the embeddings."""
+        sizes = np.bincount(members)
+        places = members, np.arange(len(Z))
+        mean_of = sparse.csr_array((1 / sizes[members], places), shape=(len(sizes), len(Z)))
+        means = mean_of @ Z.astype(np.float64, copy=False)
+        if self.unit_length:
+            lengths = np.linalg.norm(means, axis=1, keepdims=True)
+            if not lengths.all():
+                names = classes[lengths[:, 0] == 0].tolist()
+                raise ValueError(f"embeddings of {names} cancel out: no direction is their mean")
+            means /= lengths
+        return means.astype(Z.dtype)
 
     def distances(self, Z):
         """Euclidean distance of each embedding to each anchor.
@@ -204,17 +237,19 @@ class AnchorClassifier(ClassifierMixin, BaseEstimator):
             among names), or the embeddings do not fit.
         """
         check_is_fitted(self)
-        if np.asarray(label).dtype.kind != self.classes_.dtype.kind:
+        kinds = [np.asarray(value).dtype.kind for value in (label, self.classes_[0])]
+        if kinds[0] != kinds[1]:
             raise ValueError(
                 f"label {label!r} does not go with {self.classes_.tolist()}: another kind of value"
             )
         if label in self.classes_:
             raise ValueError(f"label {label!r} has an anchor already")
         embeddings = validate_data(self, embeddings, reset=False, dtype=self.anchors_.dtype)
-        wider = AnchorClassifier()
+        new = self._means(embeddings, np.zeros(len(embeddings), dtype=int), np.array([label]))
+        wider = clone(self)
         wider.n_features_in_ = self.n_features_in_
         classes = np.append(self.classes_, label)
         order = np.argsort(classes)
         wider.classes_ = classes[order]
-        wider.anchors_ = np.vstack([self.anchors_, embeddings.mean(axis=0)])[order]
+        wider.anchors_ = np.vstack([self.anchors_, new])[order]
         return wider

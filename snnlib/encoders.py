@@ -58,7 +58,7 @@ def mlp(*widths, seed):
     """
     if len(widths) < 2 or min(widths) < 1:
         raise ValueError(f"widths must be at least two positive integers, got {widths}")
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         layers = [nn.Flatten()]
         for inputs, outputs in pairwise(widths):
@@ -104,7 +104,7 @@ def cnn(shape, widths, embedding, *, coarse=False, seed):
         )
     channels, *size = shape
     height, width = (-(-length // 2 ** len(widths)) for length in size)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         layers = []
         for stage, (inputs, outputs) in enumerate(pairwise([channels, *widths])):
@@ -137,7 +137,7 @@ def map_cnn(*, keep_edge=True, final_relu=False, dropout=0.0, seed):
     torch.nn.Sequential
         Maps (n, 1, 36, 39) to (n, 128). Weights lie in memory channels last.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         pool = partial(nn.MaxPool2d, 2, ceil_mode=keep_edge)
         conv = partial(nn.Conv2d, out_channels=64, kernel_size=3, padding=1)
@@ -200,7 +200,7 @@ def tile_cnn(shape, tile, *, width=32, hidden=128, embedding=128, seed):
     if high % tile[0] or wide % tile[1]:
         raise ValueError(f"images of {high} × {wide} can't be cut into tiles of {tile}")
     tiles = (high // tile[0]) * (wide // tile[1])
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         layers = [nn.Conv2d(channels, width, tile, stride=tile), nn.ReLU()]
         layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Flatten()]

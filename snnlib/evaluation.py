@@ -94,7 +94,7 @@ def escapes(truth, said, good="OK"):
         True class of each part, and the verdict, as names or labels. A class that only one of them
         knows is an error of its own, not a reason to leave a part out.
     good : str or int, default "OK"
-        The class of good parts.
+        The class of good parts, as it is written in `truth` and `said`.
 
     Returns
     -------
@@ -103,9 +103,17 @@ def escapes(truth, said, good="OK"):
     Raises
     ------
     ValueError
-        If shapes do not match, or no part is defective.
+        If shapes do not match, no part is defective, or `good` is neither among the classes nor
+        among the verdicts.
     """
     truth, said = _check_verdicts(truth, said)
+    known = {*truth.tolist(), *said.tolist()}
+    # A set knows 1, 1.0 and True for one; no array of numbers or of truths holds a name.
+    if good not in known or isinstance(good, str) != any(isinstance(k, str) for k in known):
+        raise ValueError(
+            f"the good class {good!r} is neither among the classes nor among the verdicts, which "
+            f"are {sorted(known, key=str)}; name it by good=…"
+        )
     defective = truth != good
     if not defective.any():
         raise ValueError(f"no part is defective: all {len(truth)} are {good!r}")
@@ -120,7 +128,7 @@ def false_alarms(truth, said, good="OK"):
     truth, said : array_like, shape (n,), str or int
         True class of each part, and the verdict, as names or labels.
     good : str or int, default "OK"
-        The class of good parts.
+        The class of good parts, as it is written in `truth` and `said`.
 
     Returns
     -------

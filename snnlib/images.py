@@ -28,10 +28,8 @@ def check_images(images):
         raise TypeError(f"images must be a floating-point NumPy array, got {kind}")
     if images.ndim != 4:
         raise ValueError(f"images must have 4 dimensions (n, c, h, w), got shape {images.shape}")
-    # One number tells whether all pixels are finite; only bad sets pay for the search.
-    with np.errstate(invalid="ignore"):
-        total = images.sum(dtype=np.float64)
-    if not np.isfinite(total):
+    # Two numbers tell whether all pixels are finite; only bad sets pay for the search.
+    if images.size and not np.isfinite([images.min(), images.max()]).all():
         n, c, h, w = np.argwhere(~np.isfinite(images))[0]
         raise ValueError(
             f"images must be finite, got {images[n, c, h, w]} in image {n}, "
@@ -67,6 +65,16 @@ def check_labels(labels):
     return labels
 
 
+def _as_float32(images):
+    """Images in the precision that sets have; finite, as `check_images` has found them."""
+    with np.errstate(over="ignore"):
+        single = images.astype(np.float32, copy=False)
+    if images.size and not np.isfinite([single.min(), single.max()]).all():
+        place = tuple(np.argwhere(~np.isfinite(single))[0].tolist())
+        raise ValueError(f"a pixel is too large for float32: {images[place]} in image {place[0]}")
+    return single
+
+
 @dataclass(frozen=True, eq=False)
 class ImageSet:
     """Images with their labels, the names of the classes, and where they came from.
@@ -88,7 +96,7 @@ class ImageSet:
         If `images` is not floating point or `labels` are not integers.
     ValueError
         If images and labels differ in length, have the wrong number of dimensions, a pixel is
-        not finite, or a label names no class.
+        not finite in float32, or a label names no class.
     """
 
     images: np.ndarray
@@ -110,7 +118,7 @@ class ImageSet:
                 f"labels must lie in 0 … {len(self.class_names) - 1}, got "
                 f"{labels[outside[0]]} at position {outside[0]}"
             )
-        object.__setattr__(self, "images", self.images.astype(np.float32, copy=False))
+        object.__setattr__(self, "images", _as_float32(self.images))
         object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
         object.__setattr__(self, "class_names", tuple(self.class_names))
 
@@ -202,5 +210,5 @@ class ImageSet:
             One image for each class that has any, in the order of the classes.
         """
         labels = np.unique(self.labels)
-        means = [self.images[self.labels == k].mean(axis=0) for k in labels]
+        means = [self.images[self.labels == k].mean(axis=0, dtype=np.float64) for k in labels]
         return replace(self, images=np.stack(means), labels=labels)

@@ -53,6 +53,11 @@ class Station:
         Rows and columns of tiles in which evidence is looked for.
     camera : `.Soart` or None
         Turns the three images of a part into its map; None if parts come as they are.
+
+    Raises
+    ------
+    ValueError
+        If the limit is no distance, or the good class has no anchor.
     """
 
     encoder: nn.Module
@@ -63,6 +68,15 @@ class Station:
     centre: np.ndarray
     tiles: tuple
     camera: Soart | None
+
+    def __post_init__(self):
+        if not self.limit >= 0:  # a NaN would pass any part
+            raise ValueError(f"limit must be a distance of at least 0, got {self.limit}")
+        if self.good not in self.anchors.classes_:
+            raise ValueError(
+                f"the good class {self.good!r} has no anchor, only "
+                f"{self.anchors.classes_.tolist()} have one"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +90,9 @@ class Verdict:
     passes : bool
         Whether the part is good.
     nearest, second : str
-        Names of the nearest and of the second nearest anchor.
+        Names of the nearest and of the second nearest anchor; the latter is empty if there is one.
     distance, second_distance : float
-        Distances to them, in units of the embedding.
+        Distances to them, in units of the embedding; the latter is NaN if there is one.
     drops : ndarray, shape (rows, columns)
         By how much the distance to the good anchor falls if a tile is replaced by that of the mean
         good part.
@@ -115,10 +129,10 @@ class Verdict:
         """
         from snnlib import plots  # Matplotlib is not needed to judge
 
-        words = (
-            f"{'PASS' if self.passes else 'STOP'}: {self.name}\n"
-            f"{self.nearest} {self.distance:.2f}, {self.second} {self.second_distance:.2f}"
-        )
+        words = f"{'PASS' if self.passes else 'STOP'}: {self.name}\n"
+        words += f"{self.nearest} {self.distance:.2f}"
+        if self.second:
+            words += f", {self.second} {self.second_distance:.2f}"
         return plots.operator(self.seen, words, self.passes, self.drops.shape, self.tile, ax, limit)
 
 
@@ -174,7 +188,7 @@ def set_up(
     anchors = AnchorClassifier().fit(embed(network, train.images), train.names)
     to_good = anchors.distances(embed(network, kept))[:, _index(anchors, good)]
     limit = quantile_limit(to_good, false_alarms)
-    centre = _seen(front, trained).mean(axis=0)
+    centre = _seen(front, trained).mean(axis=0, dtype=np.float64).astype(np.float32)
     return Station(encoder, front, anchors, good, limit, centre, tuple(tiles), camera)
 
 
@@ -209,7 +223,7 @@ def _seen(front, parts):
     if front is None:
         return parts
     with torch.inference_mode():
-        return front(torch.tensor(parts).to(front.mean.device)).cpu().numpy()
+        return front(torch.tensor(parts).to(front.mean.device, front.mean.dtype)).cpu().numpy()
 
 
 def judge(station, parts):
@@ -243,11 +257,14 @@ def judge(station, parts):
 
 
 def _table(station, distances):
-    nearest, second = np.argsort(distances, axis=1)[:, :2].T
-    rows = np.arange(len(distances))
-    names = station.anchors.classes_
+    names, rows = station.anchors.classes_, np.arange(len(distances))
+    if len(names) == 1:  # good parts only: there is no second
+        names = np.append(names, "")
+        distances = np.column_stack([distances, np.full(len(distances), np.nan)])
+    nearest, second = np.argsort(distances, axis=1)[:, :2].T  # NaN comes last
     to_good = distances[:, _index(station.anchors, station.good)]
-    stray = (names[nearest] == station.good) & (to_good > station.limit)
+    passing = to_good <= station.limit
+    stray = (names[nearest] == station.good) & ~passing
     return pd.DataFrame(
         {
             "verdict": np.where(stray, UNKNOWN, names[nearest]),

@@ -244,7 +244,7 @@ def distances(values, same, ax=None, margin=None):
     values : ndarray, shape (n,)
         Distance of each pair.
     same : ndarray, shape (n,), bool
-        Whether it is of one class.
+        Whether it is of one class; 1 and 0 will do.
     ax : Axes, optional
         Where to draw; the current one if None.
     margin : float, optional
@@ -255,6 +255,7 @@ def distances(values, same, ax=None, margin=None):
     Axes
     """
     ax = ax or plt.gca()
+    same = np.asarray(same).astype(bool)  # ~ of a 1 would be -2
     edges = np.linspace(0, values.max(), 61)
     for kind, name, colour in [(same, "same class", SAME), (~same, "different", DIFFERENT)]:
         ax.hist(values[kind], edges, color=colour, alpha=0.55, label=name)

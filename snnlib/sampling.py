@@ -305,11 +305,23 @@ class _Epochs(Dataset):
 
     def __getitem__(self, index):
         """One example: images (k, c, h, w), and its targets, if it has any."""
-        images, *targets = self.__getitems__([index])
+        images, *targets = self.batch([index])
         return images[:, 0], *(target[0] for target in targets)
 
-    def __getitems__(self, indices):
-        """A whole batch: images (k, b, c, h, w), and its targets (b,), if it has any."""
+    def batch(self, indices):
+        """Gather a whole batch at once.
+
+        Parameters
+        ----------
+        indices : sequence of int
+            Positions of its examples in this epoch.
+
+        Returns
+        -------
+        tuple of Tensor
+            Images (k, b, c, h, w), and their targets (b,), if there are any. A DataLoader gets
+            the same images one by one, and stacks them to (b, k, c, h, w).
+        """
         positions, *targets = (column[indices] for column in self.drawn)
         images = self.images.index_select(0, torch.from_numpy(positions.T.ravel()))
         images = images.view(positions.shape[1], len(indices), *images.shape[1:])

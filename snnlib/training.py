@@ -3,17 +3,21 @@
 import math
 import time
 import warnings
+from collections import deque
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from snnlib.encoders import device
 from snnlib.weights import check_weights, read_weights, write_weights
 
 __all__ = ["History", "fit"]
+
+SPREAD_OF = 256  # embeddings from which it is judged whether they have collapsed
 
 
 @dataclass
@@ -70,12 +74,13 @@ def fit(
     encoder : torch.nn.Module
         Maps (n, c, h, w) to (n, d). Moved to the device chosen by `snnlib.encoders.device`.
     data : torch.utils.data.Dataset
-        ``data.__getitems__`` returns images of shape (k, b, c, h, w), where ``k`` is 2 for pairs,
+        ``data.batch(indices)`` returns images of shape (k, b, c, h, w), where ``k`` is 2 for pairs,
         3 for triplets and 1 for batches to be mined, followed by the targets (b,) of the loss, if
         it has any. Its order is kept; if it has a method ``set_epoch(epoch)``, that is called
         before each epoch.
     loss : callable
-        Takes ``k`` tensors of embeddings (b, d) and the targets, and returns a scalar.
+        Takes ``k`` tensors of embeddings (b, d) and the targets, and returns a scalar. If it is a
+        module with weights of its own, such as the proxies of a class, they are trained along.
     epochs : int
         Number of passes over `data`.
     optimizer : callable
@@ -113,8 +118,11 @@ def fit(
     """
     batch_size = _batch_size(data, batch_size)
     _check_settings(epochs, batch_size, data, validation, patience)
-    encoder.to(device())
-    run = _Run(encoder, data, batch_size, epochs, optimizer, schedule, seed)
+    trained = nn.ModuleDict({"encoder": encoder})
+    if isinstance(loss, nn.Module):
+        trained["loss"] = loss
+    trained.to(device())
+    run = _Run(encoder, trained, data, batch_size, epochs, optimizer, schedule, seed)
     if checkpoint is not None and Path(checkpoint).exists():
         run.load(checkpoint)
     history = run.history
@@ -129,7 +137,7 @@ def fit(
             if checkpoint is not None:
                 run.save(checkpoint)
     if run.kept is not None:
-        encoder.load_state_dict(run.kept)
+        trained.load_state_dict(run.kept)
     encoder.eval()
     return history
 
@@ -159,10 +167,10 @@ def _check_settings(epochs, batch_size, data, validation, patience):
 class _Run:
     """The state of one training: all that must be saved for it to go on elsewhere."""
 
-    def __init__(self, encoder, data, batch_size, epochs, optimizer, schedule, seed):
-        self.encoder, self.data = encoder, data
+    def __init__(self, encoder, trained, data, batch_size, epochs, optimizer, schedule, seed):
+        self.encoder, self.trained, self.data = encoder, trained, data
         self.steps = -(-len(data) // batch_size)
-        self.optimizer = optimizer(encoder.parameters())
+        self.optimizer = optimizer(trained.parameters())
         self.schedule = schedule(self.optimizer, epochs * self.steps) if schedule else None
         self.history = History()
         self.kept = None  # weights of the best epoch, once there is validation
@@ -179,10 +187,12 @@ class _Run:
         epoch = len(self.history.loss)
         if hasattr(self.data, "set_epoch"):
             self.data.set_epoch(epoch)
-        before = _copy(self.encoder.state_dict())
-        self.encoder.train()
+        before = _copy(self.trained.state_dict())
+        self.trained.train()
         losses, start = [], time.perf_counter()
-        with torch.random.fork_rng():
+        recent = deque()  # the last embeddings, about SPREAD_OF of them
+        place = device()
+        with torch.random.fork_rng([place] if place.type == "cuda" else []):
             torch.manual_seed(_epoch_seed(self.settings["seed"], epoch))
             for batch in _batches(self.data, self.settings["batch_size"]):
                 value, embeddings = _loss_of(self.encoder, batch, loss)
@@ -193,17 +203,20 @@ class _Run:
                 if self.schedule:
                     self.schedule.step()
                 losses.append(value.detach())
+                recent.append(embeddings.detach().flatten(0, 1))
+                while sum(map(len, recent)) - len(recent[0]) >= SPREAD_OF:
+                    recent.popleft()
                 bar.update()
         losses = torch.stack(losses)
-        if wrong := _what_went_wrong(losses, self.encoder):
-            self.encoder.load_state_dict(before)
+        if wrong := _what_went_wrong(losses, self.trained):
+            self.trained.load_state_dict(before)
             self._tell(
                 "Not a number",
                 f"training ended in epoch {epoch + 1}: {wrong} of {len(losses)}; the encoder keeps "
                 "its weights from before this epoch",
             )
             return False
-        if _collapsed(embeddings.detach().flatten(0, 1)):
+        if _collapsed(torch.cat(list(recent))):
             self._tell(
                 "Collapse",
                 f"embeddings collapsed in epoch {epoch + 1}: all images lie in nearly one point, "
@@ -229,7 +242,7 @@ class _Run:
 
     def validate(self, validation, loss):
         """Measure the validation loss and keep the weights if none was lower."""
-        self.encoder.eval()
+        self.trained.eval()
         size = self.settings["batch_size"]
         with torch.no_grad():
             batches = _batches(validation, size)
@@ -242,7 +255,7 @@ class _Run:
             )
         elif best is None or values[-1] < values[best]:
             self.history.best_epoch = len(values) - 1
-            self.kept = _copy(self.encoder.state_dict())
+            self.kept = _copy(self.trained.state_dict())
 
     def out_of_patience(self, patience):
         """Whether the last `patience` epochs brought no lower validation loss."""
@@ -257,7 +270,7 @@ class _Run:
         """Keep the state in `path`."""
         state = {
             "settings": self.settings,
-            "encoder": self.encoder.state_dict(),
+            "weights": {name: part.state_dict() for name, part in self.trained.items()},
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict() if self.schedule else None,
             "history": asdict(self.history),
@@ -268,7 +281,13 @@ class _Run:
     def load(self, path):
         """Take over the state in `path` after checking that it belongs to this training."""
         state = _read_checkpoint(path)
-        check_weights(f"checkpoint {path}", state["encoder"], self.encoder)
+        if set(state["weights"]) != set(self.trained):
+            parts = [" and ".join(sorted(of)) for of in (state["weights"], self.trained)]
+            raise ValueError(
+                f"checkpoint {path} holds weights of {parts[0]}, expected those of {parts[1]}"
+            )
+        for name, part in self.trained.items():
+            check_weights(f"checkpoint {path}", state["weights"][name], part)
         for name, value in self.settings.items():
             if state["settings"][name] != value:
                 raise ValueError(
@@ -277,7 +296,8 @@ class _Run:
                 )
         if (state["schedule"] is None) != (self.schedule is None):
             raise ValueError(f"checkpoint {path} is of a training with another schedule")
-        self.encoder.load_state_dict(state["encoder"])
+        for name, part in self.trained.items():
+            part.load_state_dict(state["weights"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule:
             self.schedule.load_state_dict(state["schedule"])
@@ -289,7 +309,7 @@ def _batches(data, size):
     # Everything is in memory and in its order, and a dataset gathers whole batches by itself: a
     # DataLoader would have nothing to add but its own time.
     for start in range(0, len(data), size):
-        yield data.__getitems__(range(start, min(start + size, len(data))))
+        yield data.batch(range(start, min(start + size, len(data))))
 
 
 def _loss_of(encoder, batch, loss):
@@ -313,24 +333,28 @@ def _epoch_seed(seed, epoch):
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
 
 
-def _what_went_wrong(losses, encoder):
+def _what_went_wrong(losses, trained):
     """What is not finite after an epoch: a loss, else a weight; nothing if all is well."""
     bad = torch.nonzero(~losses.isfinite())
     if len(bad):
         return f"the loss was {losses[bad[0, 0]].item()} in step {bad[0, 0].item() + 1}"
-    for name, parameter in encoder.named_parameters():
+    for name, parameter in trained.named_parameters():
         if not parameter.isfinite().all():
+            name = name.partition(".")[2]  # within the encoder, or the loss
             return f"the weights of {name!r} were not finite after step {len(losses)}"
     return ""
 
 
 def _collapsed(points):
-    """Whether the spread of all points is a hundredth of their norm or less."""
-    return len(points) > 1 and points.std(dim=0).norm() <= 1e-2 * points.norm(dim=1).mean()
+    """Whether the spread of all points is a hundredth of their norm or less.
+
+    Two points tell nothing: they may be one pair of the same class.
+    """
+    return len(points) > 2 and points.std(dim=0).norm() <= 1e-2 * points.norm(dim=1).mean()
 
 
 def _read_checkpoint(path):
-    entries = ("settings", "encoder", "optimizer", "schedule", "history", "kept")
+    entries = ("settings", "weights", "optimizer", "schedule", "history", "kept")
     try:
         return read_weights(path, entries, place=device())
     except ValueError as error:

@@ -1,16 +1,19 @@
 """Weights on disk: written whole or not at all, read without running anything that is in them."""
 
-import os
 import pickle
-from pathlib import Path
 
+import numpy as np
 import torch
+
+from snnlib.whole_files import written_whole
 
 __all__ = ["check_weights", "read_weights", "write_weights"]
 
 
 def write_weights(state, file):
     """Write tensors, numbers, words, and lists and dictionaries of them.
+
+    Numbers of NumPy become plain ones: a file that holds others can't be read back.
 
     Parameters
     ----------
@@ -19,14 +22,19 @@ def write_weights(state, file):
     file : path
         Where to; its folder is made if need be. Written beside it, then put in place in one step.
     """
-    file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    half_written = file.with_name(file.name + ".part")
-    try:
-        torch.save(state, half_written)
-        os.replace(half_written, file)
-    finally:
-        half_written.unlink(missing_ok=True)
+    with written_whole(file) as unfinished:
+        torch.save(_plain(state), unfinished)
+
+
+def _plain(value):
+    """The same value without numbers and words of NumPy."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        return {_plain(key): _plain(of_key) for key, of_key in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_plain, value))
+    return value
 
 
 def read_weights(file, entries, place="cpu"):

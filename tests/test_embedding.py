@@ -51,7 +51,10 @@ def test_bad_images():
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("estimator", "check"),
-    list(estimator_checks_generator(AnchorClassifier())),
+    [
+        *estimator_checks_generator(AnchorClassifier()),
+        *estimator_checks_generator(AnchorClassifier(unit_length=True)),
+    ],
     ids=lambda value: getattr(getattr(value, "func", value), "__name__", "classifier"),
 )
 def test_estimator_contract(estimator, check):
@@ -137,3 +140,83 @@ def test_labels_without_an_anchor_are_not_scored():
 def test_anchors_are_not_made_of_nan():
     with pytest.raises(ValueError, match="NaN"):
         AnchorClassifier().fit(np.where(Z > 2, np.nan, Z), Y)
+
+
+def test_layers_that_were_frozen_stay_frozen(rng):
+    images = rng.random((5, 1, 4, 4), dtype=np.float32)
+    encoder = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Dropout(0.5)).train()
+    encoder[1].eval()
+    embed(encoder, images)
+    assert [encoder.training, *(layer.training for layer in encoder)] == [True, True, False, True]
+
+
+def test_an_encoder_without_weights_embeds(rng):
+    images = rng.random((5, 1, 4, 4), dtype=np.float32)
+    np.testing.assert_array_equal(embed(nn.Flatten(), images), images.reshape(5, -1))
+
+
+class Count(nn.Module):
+    """Its one buffer is a whole number, which is no precision for images."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1, dtype=torch.int64))
+
+    def forward(self, images):
+        return images.flatten(1)
+
+
+def test_a_whole_number_among_the_buffers_does_not_round_images(rng):
+    images = rng.random((5, 1, 4, 4), dtype=np.float32)
+    np.testing.assert_array_equal(embed(Count(), images), images.reshape(5, -1))
+
+
+def test_anchors_are_added_up_in_double():
+    """In float32 the mean of 200 000 numbers near 100 was off by 0.08."""
+    exact = 100 + np.random.default_rng(0).normal(0, 0.1, (200_000, 2))
+    Z = exact.astype(np.float32)
+    classifier = AnchorClassifier().fit(Z, np.arange(len(Z)) % 2)
+    expected = [Z[k::2].mean(axis=0, dtype=np.float64) for k in range(2)]
+    assert classifier.anchors_.dtype == np.float32
+    np.testing.assert_allclose(classifier.anchors_, expected, rtol=1e-6)
+    wider = classifier.with_anchor(2, Z)
+    np.testing.assert_allclose(wider.anchors_[2], Z.mean(axis=0, dtype=np.float64), rtol=1e-6)
+
+
+def test_labels_of_a_table_can_get_a_new_anchor():
+    names = np.array(Y, dtype=object)  # as pandas keeps words
+    old = AnchorClassifier().fit(Z[:40], names[:40])
+    wider = old.with_anchor("tilted", Z[40:])
+    assert wider.classes_.tolist() == ["bent", "good", "tilted"]
+    np.testing.assert_allclose(wider.anchors_, AnchorClassifier().fit(Z, Y).anchors_)
+    with pytest.raises(ValueError, match="label 7 does not go with"):
+        old.with_anchor(7, Z[40:])
+
+
+def on_the_circle(degrees):
+    return np.column_stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))])
+
+
+def test_anchors_of_unit_length_name_by_direction():
+    """Means favour a scattered class: (0.17, 0) is nearer to 100° than (0, 1) is to it."""
+    points = on_the_circle([-80, 80, 170, 190])
+    labels = [0, 0, 1, 1]
+    new = on_the_circle([100])
+    means = AnchorClassifier().fit(points, labels)
+    unit = AnchorClassifier(unit_length=True).fit(points, labels)
+    np.testing.assert_allclose(unit.anchors_, on_the_circle([0, 180]), atol=1e-12)
+    assert means.predict(new) == [0]
+    assert unit.predict(new) == [1]
+    cosines = new @ unit.anchors_.T
+    assert unit.predict(new) == cosines.argmax(axis=1)
+    wider = unit.with_anchor(2, on_the_circle([60, 120]))
+    np.testing.assert_allclose(wider.anchors_[2], [0, 1], atol=1e-12)
+    assert wider.unit_length
+
+
+def test_an_anchor_without_a_direction_is_refused():
+    with pytest.raises(ValueError, match=r"embeddings of \['a'\] cancel out"):
+        AnchorClassifier(unit_length=True).fit([[1.0, 0], [-1, 0], [0, 1]], ["a", "a", "b"])
+    fitted = AnchorClassifier(unit_length=True).fit([[1.0, 0], [0, 1]], ["a", "b"])
+    with pytest.raises(ValueError, match=r"embeddings of \['c'\] cancel out"):
+        fitted.with_anchor("c", [[1.0, 0], [-1, 0]])

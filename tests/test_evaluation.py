@@ -327,3 +327,30 @@ def test_escapes_need_defects_and_false_alarms_good_parts():
     for count in (escapes, false_alarms):
         with pytest.raises(ValueError, match=r"got shapes \(7,\) and \(6,\)"):
             count(TRUTH, TRUTH[:6])
+
+
+@pytest.mark.parametrize(
+    ("truth", "said", "good"),
+    [
+        (["bent"] * 60, ["good"] * 60, "OK"),
+        (["ok", "bent"], ["ok", "ok"], "OK"),
+        ([0, 1], [0, 0], "OK"),
+        ([True, False], [True, True], "OK"),
+        (np.array(["good", "bent"], dtype=object), ["good", "good"], "OK"),
+        ([0, 1], [0, 0], 2),
+        (["0", "1"], ["0", "0"], 0),
+    ],
+)
+def test_a_good_class_that_nobody_names_is_refused(truth, said, good):
+    """It was 0 % of escapes, though every part passed."""
+    with pytest.raises(ValueError, match=f"the good class {good!r} is neither .*name it by good="):
+        escapes(truth, said, good)
+    with pytest.raises(ValueError, match=f"no part is {good!r}"):
+        false_alarms(truth, said, good)
+
+
+def test_a_good_class_of_any_kind_is_counted():
+    assert escapes(["bent"] * 3, ["bent", "OK", "bent"]).value == 1 / 3
+    assert escapes(["bent", "OK"], ["bent", "bent"]).value == 0  # none said to be good
+    assert escapes([1, 1, 0], [0, 1, 0], good=0).value == 0.5
+    assert escapes([False, False], [True, False], good=True).value == 0.5

@@ -115,3 +115,21 @@ def test_class_means(blobs):
         expected = np.mean([x for x, y in zip(blobs.images, blobs.labels) if y == k], axis=0)
         np.testing.assert_allclose(means.images[k], expected, atol=1e-6)
     assert blobs.take(np.flatnonzero(blobs.labels != 1)).class_means().labels.tolist() == [0, 2]
+
+
+def test_a_pixel_that_float32_cannot_hold_is_named():
+    images = IMAGES.astype(np.float64)
+    images[1, 0, 1, 2] = 1e39
+    with pytest.raises(ValueError, match=r"too large for float32: 1e\+39 in image 1"):
+        make(images=images)
+
+
+def test_large_pixels_are_not_taken_for_infinite():
+    """Their sum is."""
+    check_images(np.full((2, 1, 2, 2), 1e308))
+
+
+def test_class_means_are_added_up_in_double():
+    images = np.full((200_000, 1, 1, 1), 100.1, dtype=np.float32)
+    mean = ImageSet(images, np.zeros(200_000, int), ("a",), "x").class_means().images[0, 0, 0, 0]
+    assert mean == np.float32(100.1)

@@ -70,7 +70,9 @@ def test_anchors_are_means_of_training_parts_and_the_limit_is_of_calibration_par
     np.testing.assert_allclose(station.anchors.anchors_, means, rtol=1e-5, atol=1e-6)
     distances = np.linalg.norm(good_of(CALIBRATION).reshape(200, -1) - means[1], axis=1)
     assert np.sort(distances)[-3] == pytest.approx(station.limit, rel=1e-5)  # 1 % lie beyond
-    np.testing.assert_allclose(station.centre, good_of(TRAIN).mean(axis=0))
+    centre = good_of(TRAIN).mean(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(station.centre, centre, rtol=1e-6)
+    assert station.centre.dtype == np.float32
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.005, 0.0149, 0.1])
@@ -328,3 +330,43 @@ def test_a_network_for_maps_fits_a_station():
     encoder = nn.Sequential(map_cnn(seed=0), UnitLength())
     station = set_up(encoder, train, train, front=front, false_alarms=0.25)
     assert inspect_part(station, train.images[0]).drops.shape == (3, 13)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"limit": float("nan")}, "limit must be a distance of at least 0, got nan"),
+        ({"limit": -0.1}, "limit must be a distance of at least 0, got -0.1"),
+        ({"good": "OK"}, r"the good class 'OK' has no anchor, only \['bent', 'good', 'worn'\]"),
+    ],
+)
+def test_a_station_that_would_pass_anything_is_none(station, change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(station, **change)
+
+
+def test_a_station_of_good_parts_only(station):
+    good = [s.take(np.flatnonzero(s.names == "good")) for s in (TRAIN, CALIBRATION)]
+    alone = set_up(station.encoder, *good, **SETTINGS)
+    table = judge(alone, CALIBRATION.images)
+    to_good = np.linalg.norm(
+        CALIBRATION.images.reshape(600, -1) - alone.anchors.anchors_[0], axis=1
+    )
+    np.testing.assert_allclose(table.to_good, to_good, rtol=1e-5)
+    assert ((table.verdict == "good") == (table.to_good <= alone.limit)).all()
+    assert (table.verdict[CALIBRATION.names != "good"] == UNKNOWN).all()
+    assert (table.nearest == "good").all()
+    assert (table.second == "").all()
+    assert table.second_distance.isna().all()
+    verdict = inspect_part(alone, parts_with_a_mark(3, seed=5).images[0])
+    assert (verdict.name, verdict.second, verdict.tile) == (UNKNOWN, "", (4, 1))
+    assert "," not in verdict.draw().get_title(loc="left")
+    plt.close()
+
+
+def test_parts_in_double_are_judged_alike(line):
+    station, train, _ = line
+    part = train.images[0]
+    both = [inspect_part(station, part.astype(kind)) for kind in (np.float32, np.float64)]
+    assert both[0].distance == pytest.approx(both[1].distance, rel=1e-4)
+    assert both[0].name == both[1].name

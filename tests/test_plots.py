@@ -105,3 +105,13 @@ def luminance(colour):
 def test_the_two_kinds_of_pairs_can_be_read_on_white():
     for colour in (plots.SAME, plots.DIFFERENT):
         assert 1.05 / (luminance(colour) + 0.05) > 3  # contrast asked of large text by WCAG
+
+
+def test_pairs_may_be_marked_by_numbers(ax):
+    """~1 is -2: a wrong drawing, without a word."""
+    values, same = np.array([0.1, 0.2, 0.9, 1.0]), np.array([1, 1, 0, 0])
+    plots.distances(values, same, ax)
+    first, second = (sum(p.get_height() for p in container) for container in ax.containers)
+    assert (first, second) == (2, 2)
+    near = [p.get_x() for p in ax.containers[0] if p.get_height()]
+    assert max(near) < 0.3

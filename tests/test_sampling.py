@@ -105,7 +105,7 @@ def test_what_is_not_needed_is_not_asked_for():
 
 def test_a_batch_holds_the_images_of_its_pairs(blobs):
     data = PairDataset(blobs, 50, seed=3)
-    images, same = data.__getitems__([4, 7, 49])
+    images, same = data.batch([4, 7, 49])
     assert images.shape == (2, 3, 1, 4, 4)
     assert np.array_equal(images[0], blobs.images[data.pairs[[4, 7, 49], 0]])
     assert np.array_equal(images[1], blobs.images[data.pairs[[4, 7, 49], 1]])
@@ -116,8 +116,17 @@ def test_a_batch_holds_the_images_of_its_pairs(blobs):
 
 
 def test_it_serves_a_loader(blobs):
-    loader = DataLoader(PairDataset(blobs, 50, seed=0), 20, collate_fn=lambda batch: batch)
-    assert [images.shape[1] for images, _ in loader] == [20, 20, 10]
+    data = PairDataset(blobs, 50, seed=0)
+    batches = list(DataLoader(data, 20))
+    assert [images.shape for images, _ in batches] == [(n, 2, 1, 4, 4) for n in (20, 20, 10)]
+    images, same = data.batch(range(20, 40))
+    assert torch.equal(batches[1][0], images.transpose(0, 1))
+    assert torch.equal(batches[1][1], same)
+    (triplets,) = next(iter(DataLoader(TripletDataset(blobs, 8, seed=0), 8)))
+    assert triplets.shape == (8, 3, 1, 4, 4)
+    images, labels = next(iter(DataLoader(BatchDataset(blobs, 2, 3, 4, seed=0), 12)))
+    assert images.shape == (12, 1, 1, 4, 4)
+    assert torch.bincount(labels).tolist() == [4, 4, 4]
 
 
 def test_images_are_not_copied(blobs):
@@ -243,7 +252,7 @@ def test_triplets_taken_apart():
 
 def test_a_batch_holds_the_images_of_its_triplets(blobs):
     data = TripletDataset(blobs, 50, seed=3)
-    (images,) = data.__getitems__([4, 7, 49])
+    (images,) = data.batch([4, 7, 49])
     assert images.shape == (3, 3, 1, 4, 4)
     for k in range(3):
         assert np.array_equal(images[k], blobs.images[data.triplets[[4, 7, 49], k]])
@@ -267,7 +276,7 @@ def test_triplets_of_the_next_epoch(blobs):
 def test_one_anchor_a_class(blobs):
     backwards = blobs.class_means().take(np.array([2, 0, 1]))
     data = TripletDataset(blobs, 60, seed=0, anchors=backwards)
-    (images,) = data.__getitems__(np.arange(60))
+    (images,) = data.batch(np.arange(60))
     labels = blobs.labels[data.triplets[:, 1]]
     means = blobs.class_means().images
     assert np.array_equal(images[0], means[labels])
@@ -344,7 +353,7 @@ def test_a_batch_holds_its_images_and_labels(blobs):
     data = BatchDataset(blobs, 7, 2, 5, seed=0)
     assert data.batch_size == 10
     assert len(data) == 70
-    images, labels = data.__getitems__(range(10, 20))
+    images, labels = data.batch(range(10, 20))
     assert images.shape == (1, 10, *blobs.images.shape[1:])
     assert np.array_equal(images[0], blobs.images[data.batches[1]])
     assert np.array_equal(labels, blobs.labels[data.batches[1]])

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pytorch_metric_learning import losses as pml
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
@@ -39,9 +40,10 @@ def with_dropout(seed=0):
     return encoder
 
 
-def train(encoder, blobs, loss=contrastive, n=100, fresh=True, **changes):
+def train(encoder, blobs, loss=contrastive, n=100, fresh=True, data=None, **changes):
     settings = {"epochs": 4, "batch_size": 16, "optimizer": SGD, "progress": False, **changes}
-    return fit(encoder, PairDataset(blobs, n, seed=0, fresh=fresh), loss, **settings)
+    data = data or PairDataset(blobs, n, seed=0, fresh=fresh)
+    return fit(encoder, data, loss, **settings)
 
 
 def weights(encoder):
@@ -252,7 +254,7 @@ def test_patience_ends_training_and_the_best_weights_are_kept(blobs):
     assert history.best_epoch == int(np.argmin(history.validation_loss))
     assert len(history.loss) == history.best_epoch + 3
     with torch.no_grad():
-        images, same = validation.__getitems__(range(60))
+        images, same = validation.batch(range(60))
         loss = contrastive(encoder(images[0]), encoder(images[1]), same)
     assert loss.item() == pytest.approx(min(history.validation_loss), rel=1e-5)
 
@@ -399,3 +401,87 @@ def test_bad_batch_sizes(blobs):
 def test_the_progress_bar_counts_steps(blobs, capsys):
     train(mlp(16, 8, 4, seed=0), blobs, progress=True)
     assert "28/28" in capsys.readouterr().err
+
+
+PROXIES = {
+    "ProxyAnchor": lambda: pml.ProxyAnchorLoss(num_classes=3, embedding_size=4),
+    "ArcFace": lambda: pml.ArcFaceLoss(num_classes=3, embedding_size=4),
+}
+
+
+def made(name):
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        return PROXIES[name]()
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_a_loss_with_weights_is_trained_along(blobs, name):
+    """Against a loop written out, in which the optimizer holds both."""
+    adam = partial(torch.optim.Adam, lr=0.01)
+    batches = BatchDataset(blobs, 10, 3, 5, seed=0)
+    encoder, loss = mlp(16, 8, 4, seed=0), made(name)
+    before = [p.detach().clone() for p in loss.parameters()]
+    history = fit(encoder, batches, loss, epochs=2, optimizer=adam, progress=False)
+    assert all((old != new).any() for old, new in zip(before, loss.parameters()))
+
+    plain, theirs = mlp(16, 8, 4, seed=0), made(name)
+    optimizer = adam([*plain.parameters(), *theirs.parameters()])
+    for epoch in range(2):
+        batches.set_epoch(epoch)
+        for start in range(0, 150, 15):
+            images, labels = batches.batch(range(start, start + 15))
+            value = theirs(plain(images[0]), labels)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+    assert torch.allclose(weights(encoder), weights(plain), atol=1e-6)
+    assert torch.allclose(weights(loss), weights(theirs), atol=1e-6)
+    assert len(history.loss) == 2
+
+
+def test_the_weights_of_a_loss_are_part_of_a_checkpoint(blobs, tmp_path):
+    file = tmp_path / "run.pt"
+    settings = {"epochs": 4, "optimizer": SGD, "progress": False, "checkpoint": file}
+    batches = BatchDataset(blobs, 10, 3, 5, seed=0)
+    encoder, loss = mlp(16, 8, 4, seed=0), made("ProxyAnchor")
+    fit(encoder, batches, loss, **settings)
+    other, again = mlp(16, 8, 4, seed=1), made("ProxyAnchor")
+    fit(other, batches, again, **settings)  # nothing is left to do but to take the weights over
+    assert torch.equal(weights(other), weights(encoder))
+    assert torch.equal(weights(again), weights(loss))
+    with pytest.raises(
+        ValueError, match=r"holds weights of encoder and loss, expected .* encoder$"
+    ):
+        fit(other, batches, semi_hard, **settings)
+
+
+def test_numbers_of_numpy_do_not_spoil_a_checkpoint(blobs, tmp_path):
+    file = tmp_path / "run.pt"
+    numbers = {
+        "epochs": np.int64(2),
+        "batch_size": np.int64(16),
+        "seed": np.int64(3),
+        "optimizer": partial(torch.optim.SGD, lr=np.float64(0.05)),
+    }
+    train(mlp(16, 8, 4, seed=0), blobs, checkpoint=file, **numbers)
+    resumed = mlp(16, 8, 4, seed=0)
+    train(resumed, blobs, checkpoint=file, **numbers | {"epochs": np.int64(2)})
+    unbroken = mlp(16, 8, 4, seed=0)
+    train(unbroken, blobs, epochs=2, batch_size=16, seed=3)
+    assert torch.equal(weights(resumed), weights(unbroken))
+
+
+class LastIsClose(PairDataset):
+    """The last pair is twice the same image."""
+
+    def batch(self, indices):
+        images, same = super().batch(indices)
+        if indices[-1] == len(self) - 1:
+            images[1, -1], same[-1] = images[0, -1], True
+        return images, same
+
+
+def test_a_last_batch_of_one_close_pair_is_no_collapse(blobs, recwarn):
+    train(mlp(16, 8, 4, seed=0), blobs, data=LastIsClose(blobs, 41, seed=0), batch_size=2)
+    assert not [w for w in recwarn if "collapsed" in str(w.message)]

@@ -1,5 +1,6 @@
 import os
 
+import numpy as np
 import pytest
 import torch
 
@@ -72,3 +73,15 @@ def test_weights_of_another_network(other, message):
     check_weights("a.pt", mlp(16, 8, 4, seed=1).state_dict(), encoder)
     with pytest.raises(ValueError, match="a.pt is of another encoder: " + message):
         check_weights("a.pt", other.state_dict(), encoder)
+
+
+def test_numbers_of_numpy_can_be_read_back(tmp_path):
+    state = {
+        "limit": np.quantile([1.0, 2.0], 0.5),
+        "tiles": (np.int64(3), 4),
+        "names": [np.str_("OK")],
+    }
+    write_weights(state, tmp_path / "station.pt")
+    read = read_weights(tmp_path / "station.pt", state)
+    assert read == {"limit": 1.5, "tiles": (3, 4), "names": ["OK"]}
+    assert type(read["limit"]) is float

@@ -6,6 +6,7 @@ than a few n × n tables: sums over triplets are taken without listing them.
 Distances are Euclidean, without squaring. They are computed in double precision, since a difference
 of two large numbers stands behind a small distance (in single precision on Apple's MPS, which has
 no other). Distances too small to be told from rounding count as zero, and have no gradient.
+Embeddings in half precision are widened, also under autocast, and only the loss is rounded.
 """
 
 import torch
@@ -22,6 +23,8 @@ __all__ = [
     "semi_hard",
     "supervised_contrastive",
 ]
+
+HALF = torch.float16, torch.bfloat16
 
 
 def all_pairs(embeddings, labels, margin=1.0):
@@ -198,14 +201,15 @@ def batch_hard(embeddings, labels, margin=0.5):
     """
     _check(embeddings, labels, margin)
     same = labels[:, None] == labels
+    Z = _widened(embeddings)
     with torch.no_grad():  # choosing needs no gradient: only the chosen distances do
-        D = torch.cdist(embeddings, embeddings, compute_mode="use_mm_for_euclid_dist")
+        D = torch.cdist(Z, Z, compute_mode="use_mm_for_euclid_dist")
         farthest = D.masked_fill(~same, -1).argmax(dim=1)
         nearest = D.masked_fill(same, torch.inf).argmin(dim=1)
-    to_positive = torch.linalg.vector_norm(embeddings - embeddings[farthest], dim=1)
-    to_negative = torch.linalg.vector_norm(embeddings - embeddings[nearest], dim=1)
+    to_positive = torch.linalg.vector_norm(Z - Z[farthest], dim=1)
+    to_negative = torch.linalg.vector_norm(Z - Z[nearest], dim=1)
     cost = (to_positive - to_negative + margin).clamp(min=0)
-    return cost[same.sum(dim=1) > 1].mean()
+    return cost[same.sum(dim=1) > 1].mean().to(embeddings.dtype)
 
 
 def supervised_contrastive(embeddings, labels, temperature=0.1):
@@ -241,13 +245,16 @@ def supervised_contrastive(embeddings, labels, temperature=0.1):
     """
     _check(embeddings, labels)
     _check_temperature(temperature)
-    norms = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
+    # Exponentials need no double precision, but more than half; autocast would take half again.
+    Z = embeddings.float() if embeddings.dtype in HALF else embeddings
+    norms = torch.linalg.vector_norm(Z, dim=1, keepdim=True)
     # A row of zeros stays one. The root on both factors divides their products by the temperature.
-    Z = embeddings / (norms.masked_fill(norms == 0, 1) * temperature**0.5)
+    Z = Z / (norms.masked_fill(norms == 0, 1) * temperature**0.5)
     positive = (labels[:, None] == labels).fill_diagonal_(False).to(Z.dtype)
     count = positive.sum(dim=1)
     share = positive / (count.clamp(min=1) * count.count_nonzero())[:, None]
-    return _CrossEntropyOfProducts.apply(Z, share)
+    with torch.autocast(Z.device.type, enabled=False):
+        return _CrossEntropyOfProducts.apply(Z, share).to(embeddings.dtype)
 
 
 class _CrossEntropyOfProducts(torch.autograd.Function):
@@ -267,8 +274,12 @@ class _CrossEntropyOfProducts(torch.autograd.Function):
     @staticmethod
     def backward(context, gradient):
         Z, share, logarithms = context.saved_tensors
-        slopes = logarithms.exp().mul_(share.sum(dim=1, keepdim=True)).sub_(share)
-        return (slopes + slopes.T).mul_(gradient) @ Z, None
+        if torch.is_grad_enabled():  # a second derivative is wanted, so this must follow from Z
+            itself = torch.eye(len(Z), dtype=torch.bool, device=Z.device)
+            products = (Z @ Z.T).masked_fill(itself, torch.finfo(Z.dtype).min / 2)
+            logarithms = products.log_softmax(dim=1)
+        slopes = torch.addcmul(-share, logarithms.exp(), share.sum(dim=1, keepdim=True))
+        return (slopes + slopes.T) * gradient @ Z, None
 
 
 def prototype(embeddings, labels, temperature=1.0):
@@ -383,8 +394,9 @@ def _runs(D, same, positive, margin, *, beyond):
     end = torch.searchsorted(near_first, to_positive + margin)
     if not beyond:
         return anchors, columns, order, torch.zeros_like(end), end
-    # Farther, and not just by rounding.
-    begin = torch.searchsorted(near_first, to_positive * (1 + 1e-9), right=True)
+    # Farther, and not just by rounding, which a difference of squares has made larger.
+    rounding = 1e-9 if D.dtype == torch.double else 1e-5
+    begin = torch.searchsorted(near_first, to_positive * (1 + rounding), right=True)
     return anchors, columns, order, torch.minimum(begin, end), end
 
 

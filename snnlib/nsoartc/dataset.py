@@ -19,6 +19,7 @@ from snnlib.nsoartc.failure_modes import OK, parse
 from snnlib.nsoartc.simulator import Lot, Process, Shot, draw_parts, photograph
 from snnlib.nsoartc.soart import COLUMNS as PIN_COLUMNS
 from snnlib.nsoartc.soart import MAP_SHAPE, ROWS, Soart
+from snnlib.whole_files import written_whole
 
 __all__ = [
     "MODES",
@@ -391,12 +392,8 @@ def write_rows(image_set, file):
     rows = datasets.Dataset.from_dict(
         {**columns, "label": image_set.labels, "fmode": names[image_set.labels]}
     )
-    half_written = Path(file).with_name(Path(file).name + ".part")
-    try:
-        rows.to_parquet(half_written)
-        half_written.replace(file)
-    finally:
-        half_written.unlink(missing_ok=True)
+    with written_whole(file) as unfinished:
+        rows.to_parquet(unfinished)
 
 
 def read_rows(file, modes=None):
