@@ -32,6 +32,14 @@ STICKING_OUT = """() => {
 
 UNDRAWN = """() => [...document.images].filter((image) => !image.naturalWidth).map((i) => i.src)"""
 
+# Drawings that are not seen as a whole, even where their box scrolls.
+CUT = """() => [...document.querySelectorAll("article figure img")]
+  .filter((image) => {
+    const box = image.getBoundingClientRect();
+    return box.left < 0 || box.right > document.documentElement.clientWidth + 1;
+  })
+  .map((image) => image.src)"""
+
 # Short values of a table that take more than one line.
 BROKEN_VALUES = """() => {
   const lines = (cell) => {
@@ -154,6 +162,7 @@ def faults(view):
         "complaints": view.complaints,
         "pictures not drawn": view.page.evaluate(UNDRAWN),
         "sticking out": view.page.evaluate(STICKING_OUT),
+        "drawings cut": view.page.evaluate(CUT),
         "values on two lines": view.page.evaluate(BROKEN_VALUES),
         "formulas not set": view.page.evaluate(UNSET_MATHS),
     }
