@@ -26,7 +26,6 @@ from pytorch_metric_learning.samplers import MPerClassSampler
 from recording import begin, show
 from sklearn.metrics.pairwise import paired_euclidean_distances
 from torch import nn
-from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import BatchSampler, DataLoader, TensorDataset
 
 from snnlib.augmentation import RandomAffine
@@ -36,7 +35,7 @@ from snnlib.encoders import MirrorMean, UnitLength, cnn, mlp
 from snnlib.evaluation import choose_threshold, cluster_accuracy
 from snnlib.losses import prototype, supervised_contrastive
 from snnlib.sampling import BatchDataset, draw_pairs
-from snnlib.training import fit
+from snnlib.training import fit, one_cycle
 
 SEEDS = (0, 1, 2)
 CLASSES, PER_CLASS = 10, 25
@@ -57,10 +56,6 @@ class Stopwatch:
         if self.since is not None:
             self.seconds += time.perf_counter() - self.since
         self.since = None
-
-
-def one_cycle(rate):
-    return lambda optimizer, steps: OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
 
 
 def source_a(train, seed, epochs, checkpoint):

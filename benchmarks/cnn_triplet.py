@@ -22,7 +22,6 @@ import torch
 from measuring import seconds_of
 from recording import begin, show
 from torch import nn
-from torch.optim.lr_scheduler import OneCycleLR
 
 from snnlib import losses
 from snnlib.augmentation import TileShift
@@ -34,7 +33,7 @@ from snnlib.inspection import PINS, judge, set_up
 from snnlib.nsoartc.dataset import MODES, fit_scaler, free_shifts, scale, simulate
 from snnlib.nsoartc.dataset import SOURCE as CELL
 from snnlib.sampling import BatchDataset, TripletDataset
-from snnlib.training import fit
+from snnlib.training import fit, one_cycle
 from snnlib.whitening import WithinClassWhitening
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -126,7 +125,7 @@ def train_network(case, maps, seed):
         epochs=epochs_of(case),
         batch_size=batch_size,
         optimizer=partial(torch.optim.Adam, lr=RATE, fused=True),
-        schedule=lambda optimizer, n: OneCycleLR(optimizer, max_lr=RATE, total_steps=n),
+        schedule=one_cycle(RATE),
         seed=seed,
         progress=False,
     )

@@ -105,21 +105,16 @@ def source_procedure(train, epochs, wait, seed=SEED):
 def snnlib_procedure(train, epochs, wait):
     """The same recipe through the library."""
 
-    class WaitingPairs(PairDataset):
-        def set_epoch(self, epoch):
-            if self.epoch is not None:
-                wait("epoch")
-            super().set_epoch(epoch)
-
     wait("start")
     encoder = mlp(784, 128, 128, 32, seed=SEED)
     fit(
         encoder,
-        WaitingPairs(train, len(train), seed=SEED, fresh=False),
+        PairDataset(train, len(train), seed=SEED, fresh=False),
         contrastive,
         epochs=epochs,
         batch_size=BATCH,
         optimizer=partial(torch.optim.SGD, lr=RATE),
+        after_epoch=lambda history: wait("epoch") if len(history.loss) < epochs else None,
         progress=False,
     )
     return encoder, 0

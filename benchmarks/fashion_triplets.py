@@ -20,7 +20,6 @@ from recording import begin, show
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
-from torch.optim.lr_scheduler import OneCycleLR
 
 from snnlib import embedding, encoders, keras_triplets
 from snnlib.data import load
@@ -29,7 +28,7 @@ from snnlib.evaluation import angular_distance, choose_threshold
 from snnlib.keras_triplets import keras
 from snnlib.losses import cosine_triplet
 from snnlib.sampling import TripletDataset, draw_triplets, triplet_pairs
-from snnlib.training import fit
+from snnlib.training import fit, one_cycle
 
 SEEDS = (0, 1, 2)
 WIDTHS = (784, 512, 256, 128)
@@ -93,7 +92,6 @@ def train_in_pytorch(data, validation, seed, recipe):
         with torch.no_grad():
             for parameter in encoder.parameters():
                 parameter.copy_(torch.tensor(next(weights).T))
-    schedule = partial(one_cycle, rate=recipe["rate"])
     history = fit(
         encoder,
         data,
@@ -101,16 +99,12 @@ def train_in_pytorch(data, validation, seed, recipe):
         epochs=recipe["epochs"],
         batch_size=recipe["batch"],
         optimizer=partial(torch.optim.Adam, lr=recipe["rate"], eps=1e-7, fused=True),
-        schedule=None if constant else schedule,
+        schedule=None if constant else one_cycle(recipe["rate"]),
         validation=validation if constant else None,
         patience=2 if constant else None,
         progress=False,
     )
     return partial(embedding.embed, encoder), history.loss, history.validation_loss
-
-
-def one_cycle(optimizer, steps, rate):
-    return OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
 
 
 def run(whole, test, seed, **recipe):

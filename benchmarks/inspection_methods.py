@@ -22,7 +22,6 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.optim.lr_scheduler import OneCycleLR
 
 from snnlib import losses
 from snnlib.embedding import AnchorClassifier, embed
@@ -32,7 +31,7 @@ from snnlib.nsoartc.dataset import fit_scaler
 from snnlib.nsoartc.ruler import DIRECTIONS, Ruler
 from snnlib.nsoartc.soart import IMAGE_SHAPE, MAP_SHAPE
 from snnlib.sampling import BatchDataset, PairDataset, TripletDataset
-from snnlib.training import fit
+from snnlib.training import fit, one_cycle
 
 INPUTS = ("scaled", "whitened")
 RATES = (5e-4, 1e-3, 2e-3)
@@ -236,7 +235,7 @@ def train_network(way, network, train, steps, epochs, rate, seed):
         epochs=epochs,
         batch_size=batch_size,
         optimizer=partial(torch.optim.Adam, lr=rate, fused=True),
-        schedule=lambda optimizer, n: OneCycleLR(optimizer, max_lr=rate, total_steps=n),
+        schedule=one_cycle(rate),
         seed=seed,
         progress=False,
     )

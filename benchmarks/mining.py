@@ -17,7 +17,6 @@ from functools import partial
 import torch
 from measuring import seconds_of
 from recording import begin, show
-from torch.optim.lr_scheduler import OneCycleLR
 
 from snnlib import losses
 from snnlib.data import load
@@ -25,7 +24,7 @@ from snnlib.embedding import AnchorClassifier, embed
 from snnlib.encoders import UnitLength, mlp
 from snnlib.evaluation import cluster_accuracy, retrieve
 from snnlib.sampling import BatchDataset, PairDataset, TripletDataset
-from snnlib.training import fit
+from snnlib.training import fit, one_cycle
 
 SEEDS, SEARCH_SEED = (0, 1, 2), 10
 BUDGETS, SEARCH_BUDGET = (1, 2, 4), 1
@@ -81,7 +80,7 @@ def train_for(strategy, train, steps, seed, unit, rate):
         epochs=1,
         batch_size=batch_size,
         optimizer=partial(torch.optim.Adam, lr=rate, fused=True),
-        schedule=lambda optimizer, n: OneCycleLR(optimizer, max_lr=rate, total_steps=n),
+        schedule=one_cycle(rate),
         progress=False,
     )
     return encoder

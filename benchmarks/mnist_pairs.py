@@ -14,7 +14,6 @@ from functools import partial
 import torch
 from recording import begin, show
 from sklearn.metrics.pairwise import paired_euclidean_distances
-from torch.optim.lr_scheduler import OneCycleLR
 
 from snnlib.data import load
 from snnlib.embedding import AnchorClassifier, embed
@@ -22,7 +21,7 @@ from snnlib.encoders import mlp
 from snnlib.evaluation import choose_threshold, cluster_accuracy, verify
 from snnlib.losses import contrastive
 from snnlib.sampling import PairDataset, draw_pairs
-from snnlib.training import fit
+from snnlib.training import fit, one_cycle
 
 SEEDS = (0, 1, 2)
 SOURCE = {
@@ -52,7 +51,7 @@ OPTIMIZERS = {
     "SGD": (partial(torch.optim.SGD, lr=0.05), None),
     "Adam": (
         partial(torch.optim.Adam, lr=3e-3),
-        lambda optimizer, steps: OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps),
+        one_cycle(3e-3),
     ),
 }
 

@@ -21,7 +21,6 @@ from measuring import seconds_of
 from recording import begin, show
 from sklearn.neighbors import NearestCentroid
 from sklearn.svm import SVC
-from torch.optim.lr_scheduler import OneCycleLR
 
 from snnlib import losses
 from snnlib.data import load
@@ -29,7 +28,7 @@ from snnlib.embedding import AnchorClassifier, embed
 from snnlib.encoders import map_cnn
 from snnlib.nsoartc.dataset import balance, fit_scaler, scale
 from snnlib.sampling import BatchDataset
-from snnlib.training import fit
+from snnlib.training import fit, one_cycle
 
 SEEDS = (0, 1, 2, 3, 4)
 RATE, EPOCHS, MARGIN = 1e-3, 12, 0.4
@@ -51,7 +50,7 @@ def train_network(train, seed):
         partial(losses.batch_all, margin=MARGIN),
         epochs=EPOCHS,
         optimizer=partial(torch.optim.Adam, lr=RATE, fused=True),
-        schedule=lambda optimizer, n: OneCycleLR(optimizer, max_lr=RATE, total_steps=n),
+        schedule=one_cycle(RATE),
         seed=seed,
         progress=False,
     )

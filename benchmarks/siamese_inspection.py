@@ -20,7 +20,7 @@ from recording import begin, show
 from sklearn.metrics import silhouette_score
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, StepLR
+from torch.optim.lr_scheduler import LambdaLR, StepLR
 
 from snnlib import losses
 from snnlib.data import load
@@ -29,7 +29,7 @@ from snnlib.encoders import mlp
 from snnlib.evaluation import choose_threshold
 from snnlib.nsoartc.dataset import balance, fit_scaler, scale
 from snnlib.sampling import BatchDataset, PairDataset, draw_pairs
-from snnlib.training import fit
+from snnlib.training import fit, one_cycle
 
 SEEDS = (0, 1, 2, 3, 4)
 WIDTHS = (1404, 512, 256, 256, 128)
@@ -47,10 +47,6 @@ def steps(optimizer, n):
 
 def constant(optimizer, n):
     return LambdaLR(optimizer, lambda step: 1)
-
-
-def one_cycle(optimizer, n):
-    return OneCycleLR(optimizer, 2 * RATE, total_steps=n)
 
 
 def siamese(
@@ -108,7 +104,7 @@ def plain(train, seed):
 CASES = {
     "source's settings, parts split": siamese,
     "constant rate": partial(siamese, schedule=constant),
-    "fresh pairs, one cycle": partial(siamese, schedule=one_cycle, fresh=True),
+    "fresh pairs, one cycle": partial(siamese, schedule=one_cycle(2 * RATE), fresh=True),
     "pairs of two parts a class": partial(siamese, few=FEW),
     "positives left to chance": partial(siamese, positive_share=CHANCE),
     "plain classifier": plain,

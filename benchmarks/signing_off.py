@@ -24,7 +24,6 @@ import torch
 from measuring import seconds_of
 from recording import begin, show
 from torch import nn
-from torch.optim.lr_scheduler import OneCycleLR
 
 from snnlib import losses
 from snnlib.augmentation import TileShift
@@ -38,7 +37,7 @@ from snnlib.limits import conformal_limit, quantile_limit
 from snnlib.nsoartc.dataset import balance, fit_scaler, free_shifts, named_images, scale
 from snnlib.nsoartc.soart import MAP_SHAPE, Soart
 from snnlib.sampling import BatchDataset
-from snnlib.training import fit
+from snnlib.training import fit, one_cycle
 from snnlib.whitening import WithinClassWhitening
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -73,7 +72,7 @@ def network_of(train, rounded, seed):
         partial(losses.semi_hard, margin=MARGIN),
         epochs=EPOCHS,
         optimizer=partial(torch.optim.Adam, lr=RATE, fused=True),
-        schedule=lambda optimizer, n: OneCycleLR(optimizer, max_lr=RATE, total_steps=n),
+        schedule=one_cycle(RATE),
         seed=seed,
         progress=False,
     )

@@ -14,7 +14,6 @@ import torch
 from matplotlib.patches import ConnectionPatch
 from sklearn.manifold import TSNE
 from torch import nn
-from torch.optim.lr_scheduler import OneCycleLR
 
 from snnlib import losses, plots
 from snnlib.augmentation import TileShift
@@ -31,7 +30,7 @@ from snnlib.nsoartc.dataset import (
     unit_space,
 )
 from snnlib.sampling import BatchDataset
-from snnlib.training import fit
+from snnlib.training import fit, one_cycle
 from snnlib.whitening import WithinClassWhitening
 
 FILE = Path(__file__).resolve().parent.parent / "figures" / "cover.svg"
@@ -55,7 +54,7 @@ def build_station():
         partial(losses.semi_hard, margin=0.4),
         epochs=10,
         optimizer=partial(torch.optim.Adam, lr=1e-3),
-        schedule=lambda optimizer, n: OneCycleLR(optimizer, 1e-3, total_steps=n),
+        schedule=one_cycle(1e-3),
     )
     front = Affine(scaler.mean_, whitening.matrix_ / scaler.scale_[:, None])
     return set_up(encoder, train, calibration, front=front, camera=unit_space())

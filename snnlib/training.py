@@ -4,18 +4,21 @@ import math
 import time
 import warnings
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
 from snnlib.encoders import device
 from snnlib.weights import check_weights, read_weights, write_weights
 
-__all__ = ["History", "fit"]
+__all__ = ["History", "fit", "one_cycle"]
 
 SPREAD_OF = 256  # embeddings from which it is judged whether they have collapsed
 
@@ -58,6 +61,8 @@ def fit(
     validation=None,
     patience=None,
     checkpoint=None,
+    after_step=None,
+    after_epoch=None,
     seed=0,
     progress=True,
 ):
@@ -99,6 +104,12 @@ def fit(
     checkpoint : path, optional
         File that holds the state after each whole epoch. If it exists, training goes on from
         there and ends at the same weights as an unbroken run.
+    after_step : callable, optional
+        Called with the number of steps so far and the loss of the last one, a tensor on the device
+        of the encoder.
+    after_epoch : callable, optional
+        Called with the `History` so far, after validation and before the checkpoint. Neither
+        changes what is drawn at random in the training, whatever they draw themselves.
     seed : int, default 0
         Seed of what is random inside the encoder, such as dropout. The global random state is
         left as it was.
@@ -129,17 +140,38 @@ def fit(
     with tqdm(total=epochs * run.steps, disable=not progress, unit="step") as bar:
         bar.update(len(history.loss) * run.steps)
         while len(history.loss) < epochs and not run.out_of_patience(patience):
-            if not run.train_epoch(loss, bar):
+            if not run.train_epoch(loss, bar, after_step):
                 break
             if validation is not None:
                 run.validate(validation, loss)
             bar.set_postfix(loss=f"{history.loss[-1]:.4f}")
+            if after_epoch:
+                after_epoch(history)
             if checkpoint is not None:
                 run.save(checkpoint)
     if run.kept is not None:
         trained.load_state_dict(run.kept)
     encoder.eval()
     return history
+
+
+def one_cycle(rate: float) -> Callable[[Optimizer, int], OneCycleLR]:
+    """Schedule whose rate rises to a peak and falls to next to nothing, over the whole training.
+
+    Smith and Topin (2019), in PyTorch's form: from a 25th of the peak up to it in 30 % of the
+    steps, then down along a cosine.
+
+    Parameters
+    ----------
+    rate : float
+        The peak, reached whatever rate the optimizer was made with.
+
+    Returns
+    -------
+    callable
+        For `schedule` of `fit`.
+    """
+    return lambda optimizer, steps: OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
 
 
 def _batch_size(data, wanted):
@@ -182,7 +214,7 @@ class _Run:
             "examples": len(data),
         }
 
-    def train_epoch(self, loss, bar):
+    def train_epoch(self, loss, bar, after_step=None):
         """Train for one epoch; False, with the weights from before it, if it went wrong."""
         epoch = len(self.history.loss)
         if hasattr(self.data, "set_epoch"):
@@ -191,8 +223,7 @@ class _Run:
         self.trained.train()
         losses, start = [], time.perf_counter()
         recent = deque()  # the last embeddings, about SPREAD_OF of them
-        place = device()
-        with torch.random.fork_rng([place] if place.type == "cuda" else []):
+        with _own_randomness():
             torch.manual_seed(_epoch_seed(self.settings["seed"], epoch))
             for batch in _batches(self.data, self.settings["batch_size"]):
                 value, embeddings = _loss_of(self.encoder, batch, loss)
@@ -207,6 +238,9 @@ class _Run:
                 while sum(map(len, recent)) - len(recent[0]) >= SPREAD_OF:
                     recent.popleft()
                 bar.update()
+                if after_step:
+                    with _own_randomness():
+                        after_step(epoch * self.steps + len(losses), losses[-1])
         losses = torch.stack(losses)
         if wrong := _what_went_wrong(losses, self.trained):
             self.trained.load_state_dict(before)
@@ -303,6 +337,12 @@ class _Run:
             self.schedule.load_state_dict(state["schedule"])
         self.history = History(**state["history"])
         self.kept = state["kept"]
+
+
+def _own_randomness():
+    """Leave the global random state as it was, on the device that is used."""
+    place = device()
+    return torch.random.fork_rng([place] if place.type == "cuda" else [])
 
 
 def _batches(data, size):

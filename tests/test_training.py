@@ -485,3 +485,38 @@ class LastIsClose(PairDataset):
 def test_a_last_batch_of_one_close_pair_is_no_collapse(blobs, recwarn):
     train(mlp(16, 8, 4, seed=0), blobs, data=LastIsClose(blobs, 41, seed=0), batch_size=2)
     assert not [w for w in recwarn if "collapsed" in str(w.message)]
+
+
+def test_one_cycle_rises_to_its_peak_and_falls():
+    optimizer = torch.optim.SGD(mlp(4, 2, seed=0).parameters(), lr=0.5)
+    schedule, rates = training.one_cycle(0.01)(optimizer, 100), []
+    for _ in range(100):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(0.01 / 25)
+    assert max(rates) == pytest.approx(0.01)
+    assert np.argmax(rates) == pytest.approx(30, abs=1)
+    assert rates[-1] < 1e-6
+
+
+def test_callbacks_look_on_and_change_nothing(blobs):
+    seen, steps = [], []
+
+    def after_step(step, loss):
+        steps.append((step, loss.item()))
+        torch.rand(3)  # draws of their own
+
+    def after_epoch(history):
+        seen.append((len(history.loss), history.loss[-1], len(steps)))
+        torch.manual_seed(77)
+
+    watched, alone = with_dropout(), with_dropout()
+    history = train(watched, blobs, after_step=after_step, after_epoch=after_epoch)
+    train(alone, blobs)
+    assert torch.equal(weights(watched), weights(alone))
+    assert [step for step, _ in steps] == list(range(1, 4 * 7 + 1))
+    assert seen == [(k + 1, history.loss[k], 7 * (k + 1)) for k in range(4)]
+    first = [loss for _, loss in steps[:7]]
+    sizes = [16] * 6 + [4]
+    assert history.loss[0] == pytest.approx(np.average(first, weights=sizes), rel=1e-6)
