@@ -1,11 +1,13 @@
 """One training loop for every kind of batch. This room knows no data set by name."""
 
+import hashlib
 import math
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +105,8 @@ def fit(
         End training after so many epochs in a row without a lower validation loss.
     checkpoint : path, optional
         File that holds the state after each whole epoch. If it exists, training goes on from
-        there and ends at the same weights as an unbroken run.
+        there and ends at the same weights as an unbroken run. It is refused if it comes from other
+        settings, another loss or optimizer, or other images.
     after_step : callable, optional
         Called with the number of steps so far and the loss of the last one, a tensor on the device
         of the encoder.
@@ -134,8 +137,10 @@ def fit(
         trained["loss"] = loss
     trained.to(device())
     run = _Run(encoder, trained, data, batch_size, epochs, optimizer, schedule, seed)
-    if checkpoint is not None and Path(checkpoint).exists():
-        run.load(checkpoint)
+    if checkpoint is not None:
+        run.describe(loss)
+        if Path(checkpoint).exists():
+            run.load(checkpoint)
     history = run.history
     with tqdm(total=epochs * run.steps, disable=not progress, unit="step") as bar:
         bar.update(len(history.loss) * run.steps)
@@ -203,6 +208,7 @@ class _Run:
         self.encoder, self.trained, self.data = encoder, trained, data
         self.steps = -(-len(data) // batch_size)
         self.optimizer = optimizer(trained.parameters())
+        self.optimizer_defaults = dict(self.optimizer.defaults)  # a schedule may change them
         self.schedule = schedule(self.optimizer, epochs * self.steps) if schedule else None
         self.history = History()
         self.kept = None  # weights of the best epoch, once there is validation
@@ -212,6 +218,17 @@ class _Run:
             "batch_size": batch_size,
             "seed": seed,
             "examples": len(data),
+        }
+
+    def describe(self, loss):
+        """Add to the settings what tells this training from one of other data or another loss."""
+        defaults = ", ".join(
+            f"{k}={v}" for k, v in self.optimizer_defaults.items() if v is not None
+        )
+        self.settings |= {
+            "loss": _described(loss),
+            "optimizer": f"{type(self.optimizer).__name__}({defaults})",
+            "data": _fingerprint(self.data, self.settings["batch_size"]),
         }
 
     def train_epoch(self, loss, bar, after_step=None):
@@ -323,10 +340,10 @@ class _Run:
         for name, part in self.trained.items():
             check_weights(f"checkpoint {path}", state["weights"][name], part)
         for name, value in self.settings.items():
-            if state["settings"][name] != value:
+            if state["settings"].get(name) != value:
                 raise ValueError(
                     f"checkpoint {path} is of a training with {name} = "
-                    f"{state['settings'][name]}, expected {value}"
+                    f"{state['settings'].get(name)}, expected {value}"
                 )
         if (state["schedule"] is None) != (self.schedule is None):
             raise ValueError(f"checkpoint {path} is of a training with another schedule")
@@ -337,6 +354,35 @@ class _Run:
             self.schedule.load_state_dict(state["schedule"])
         self.history = History(**state["history"])
         self.kept = state["kept"]
+
+
+def _described(loss):
+    """A loss in words: its name and what it was given."""
+    if isinstance(loss, partial):
+        given = [*map(repr, loss.args), *(f"{k}={v!r}" for k, v in loss.keywords.items())]
+        return f"{_described(loss.func)}({', '.join(given)})"
+    if isinstance(loss, nn.Module):
+        return repr(loss)
+    return getattr(loss, "__qualname__", type(loss).__name__)
+
+
+def _fingerprint(data, batch_size):
+    """Hash of the first batch of the first epoch, images and targets.
+
+    Data that vary their images at random have none: they give another batch each time.
+    """
+
+    def digest():
+        if hasattr(data, "set_epoch"):
+            data.set_epoch(0)
+        hashed = hashlib.sha256()
+        for tensor in next(_batches(data, batch_size)):
+            hashed.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            hashed.update(tensor.cpu().contiguous().numpy().tobytes())
+        return hashed.hexdigest()[:16]
+
+    first = digest()
+    return first if digest() == first else "never the same twice"
 
 
 def _own_randomness():

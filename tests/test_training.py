@@ -1,5 +1,5 @@
 import re
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from snnlib import training
 from snnlib.encoders import mlp
+from snnlib.images import ImageSet
 from snnlib.losses import contrastive, cosine_triplet, semi_hard
 from snnlib.sampling import (
     BatchDataset,
@@ -108,6 +109,7 @@ def interrupted_after(batches, loss=contrastive):
     """A loss that is cut off, as by Ctrl-C, after so many batches."""
     calls = iter(range(10**9))
 
+    @wraps(loss)
     def cut_off(*arguments):
         if next(calls) >= batches:
             raise Interrupt
@@ -211,6 +213,21 @@ def test_a_checkpoint_runs_no_code(blobs, tmp_path):
         (mlp(16, 8, 4, seed=0), {"batch_size": 8}, "batch_size = 16, expected 8"),
         (mlp(16, 8, 4, seed=0), {"n": 90}, "examples = 100, expected 90"),
         (mlp(16, 8, 4, seed=0), {"schedule": one_cycle}, "another schedule"),
+        (
+            mlp(16, 8, 4, seed=0),
+            {"loss": partial(contrastive, margin=2.0)},
+            r"loss = contrastive, expected contrastive\(margin=2\.0\)",
+        ),
+        (
+            mlp(16, 8, 4, seed=0),
+            {"optimizer": partial(torch.optim.SGD, lr=0.1)},
+            r"optimizer = SGD\(lr=0\.05.*, expected SGD\(lr=0\.1",
+        ),
+        (
+            mlp(16, 8, 4, seed=0),
+            {"optimizer": torch.optim.Adam},
+            r"optimizer = SGD\(.*, expected Adam\(",
+        ),
     ],
 )
 def test_checkpoints_of_something_else(blobs, tmp_path, encoder, changes, message):
@@ -520,3 +537,29 @@ def test_callbacks_look_on_and_change_nothing(blobs):
     first = [loss for _, loss in steps[:7]]
     sizes = [16] * 6 + [4]
     assert history.loss[0] == pytest.approx(np.average(first, weights=sizes), rel=1e-6)
+
+
+def test_a_finished_checkpoint_does_not_swallow_new_photographs(blobs, tmp_path):
+    file = tmp_path / "encoder.pt"
+    train(mlp(16, 8, 4, seed=0), blobs, checkpoint=file)
+    others = ImageSet(blobs.images + 0.1, blobs.labels, blobs.class_names, "new photographs")
+    swapped = ImageSet(blobs.images, 2 - blobs.labels, blobs.class_names, "others' classes")
+    for new in (others, swapped):
+        with pytest.raises(ValueError, match=r"with data = \w{16}, expected \w{16}"):
+            train(mlp(16, 8, 4, seed=0), new, checkpoint=file)
+
+
+class Varied(PairDataset):
+    """Another brightness each time."""
+
+    def batch(self, indices):
+        images, same = super().batch(indices)
+        return images + torch.rand(1), same
+
+
+def test_data_that_vary_may_go_on_all_the_same(blobs, tmp_path):
+    file = tmp_path / "encoder.pt"
+    for _ in range(2):
+        data = Varied(blobs, 100, seed=0)
+        history = train(mlp(16, 8, 4, seed=0), blobs, data=data, checkpoint=file)
+    assert len(history.loss) == 4
