@@ -76,15 +76,17 @@ def _digest(sources):
 
 def _mapped(entry):
     """Arrays of an entry, or None if it is not there or can't be read."""
+    with suppress(OSError):
+        os.utime(entry)  # met just now
     try:
-        os.utime(entry)
-        return {
+        arrays = {
             # As plain arrays: a memmap would hand its type on to whatever is computed from it.
             file.stem: np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
             for file in entry.glob("*.npy")
         }
     except (EOFError, OSError, ValueError):
         return None
+    return arrays or None
 
 
 def _keep(arrays, entry):

@@ -93,7 +93,7 @@ def test_old_states_are_forgotten(source, folder):
     assert cached_arrays("a", [source]) is not None
 
 
-@pytest.mark.parametrize("damage", ["truncated", "emptied", "a pickle"])
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "a pickle", "gone"])
 def test_what_cannot_be_read_is_made_again(source, folder, damage):
     made = []
     cached_arrays("a", [source], counting(made))
@@ -102,6 +102,9 @@ def test_what_cannot_be_read_is_made_again(source, folder, damage):
         file.write_bytes(file.read_bytes()[:-8])
     elif damage == "emptied":
         file.write_bytes(b"")
+    elif damage == "gone":
+        for other in folder.glob("*/*"):
+            other.unlink()
     else:
         np.save(file, np.array([{}], dtype=object), allow_pickle=True)
     assert cached_arrays("a", [source]) is None

@@ -1,19 +1,13 @@
 """Names in shown code lead to the entry of what they mean, and to no other."""
 
-import importlib.util
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
+import code_links
 import pytest
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
-
-FILE = Path(__file__).resolve().parent.parent / "_extensions" / "code_links.py"
-SPEC = importlib.util.spec_from_file_location("code_links", FILE)
-code_links = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(code_links)
 
 ENTRIES = ("snnlib.losses", "snnlib.losses.euclidean", "snnlib.training.fit")
 

@@ -1,10 +1,10 @@
 """No page may show a figure that is older than the library, the data or the profile behind it."""
 
-import importlib.util
 import os
 import shutil
 from pathlib import Path
 
+import fresh_figures as fresh_figures_module
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,14 +53,11 @@ def test_a_changed_constant_changes_the_page(book):
 
 @pytest.fixture
 def fresh_figures(monkeypatch, tmp_path):
-    spec = importlib.util.spec_from_file_location("ff", ROOT / "_extensions/fresh_figures.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     monkeypatch.setattr("snnlib.data.stored.hub_reachable", lambda: False)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     for name in ("SNNLIB_DATA", "SNNLIB_PROFILE", "SNNLIB_NSOARTC", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    return module
+    return fresh_figures_module
 
 
 def test_the_key_follows_all_that_shapes_a_page(fresh_figures, tmp_path, monkeypatch):

@@ -1,11 +1,11 @@
 """What the README, the citation file and the bibliography promise."""
 
-import importlib.util
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+import update_readme
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -13,27 +13,18 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [*ROOT.glob("chapters/*.md"), ROOT / "intro.md"]
 
 
-@pytest.fixture(scope="module")
-def update_readme():
-    path = ROOT / "scripts" / "update_readme.py"
-    spec = importlib.util.spec_from_file_location("update_readme", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_results_at_a_glance_are_those_of_the_benchmark_tables(update_readme):
+def test_results_at_a_glance_are_those_of_the_benchmark_tables():
     assert update_readme.updated(README) == README
     stale = README.replace(update_readme.table(), "| measured | by hand |\n")
     assert update_readme.updated(stale) == README
 
 
-def test_results_at_a_glance_need_their_place(update_readme):
+def test_results_at_a_glance_need_their_place():
     with pytest.raises(ValueError, match="results: begin"):
         update_readme.updated(README.replace("<!-- results: begin -->", ""))
 
 
-def test_no_result_is_typed_into_the_readme(update_readme):
+def test_no_result_is_typed_into_the_readme():
     prose = re.sub(r"```.*?```", "", README.replace(update_readme.table(), ""), flags=re.DOTALL)
     assert not re.search(r"\d\s*%|±", prose.replace("Mean ± standard deviation", ""))
 
@@ -93,7 +84,7 @@ def test_no_number_of_a_chapter_or_figure_is_typed(page):
     assert not [found[0] for found in TYPED.finditer(re.sub(r"\{\w+\}`[^`]*`", "", text))]
 
 
-def test_chapters_are_numbered_in_the_readme_as_in_the_book(update_readme):
+def test_chapters_are_numbered_in_the_readme_as_in_the_book():
     for number, file in enumerate(update_readme.numbers(), 1):
         assert f"[{number} · " in README
         assert re.search(rf"\[{number} · [^]]+\]\({file}\)", README)

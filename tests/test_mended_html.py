@@ -1,16 +1,9 @@
 """What pandas, MyST-NB, sphinx-exercise and Sphinx write is mended, and all else left as it is."""
 
-import importlib.util
-from pathlib import Path
-
+import mended_html
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-
-FILE = Path(__file__).resolve().parent.parent / "_extensions" / "mended_html.py"
-SPEC = importlib.util.spec_from_file_location("mended_html", FILE)
-mended_html = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(mended_html)
 
 
 def mended(body, doctree="a page"):

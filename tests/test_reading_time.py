@@ -1,6 +1,5 @@
 """How long a chapter takes to read, and that it is read in a sitting."""
 
-import importlib.util
 import itertools
 import re
 from pathlib import Path
@@ -8,20 +7,12 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
+import reading_time
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "chapters").glob("*.md"))
 A_SITTING = 45  # minutes
 LONGER = {"nsoartc_maps"}  # to be cut
-
-
-@pytest.fixture(scope="module")
-def reading_time():
-    path = ROOT / "_extensions" / "reading_time.py"
-    spec = importlib.util.spec_from_file_location("reading_time", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def notebook(*cells):
@@ -37,7 +28,7 @@ def code(lines, tags=(), caption=""):
     return nbformat.v4.new_code_cell("x = 1\n\n" * lines, metadata=metadata)
 
 
-def test_words_and_lines_take_their_time(reading_time):
+def test_words_and_lines_take_their_time():
     minutes = reading_time.minutes_to_read
     assert minutes(notebook(text(200))) == 1
     assert minutes(notebook(text(100), code(20))) == 2.5
@@ -46,7 +37,7 @@ def test_words_and_lines_take_their_time(reading_time):
         assert minutes(notebook(text(200), code(20, [tag]))) == 1
 
 
-def test_exercises_and_formulas_are_apart(reading_time):
+def test_exercises_and_formulas_are_apart():
     both = "word " * 200 + "$$a\n= b$$\n\n## Exercises\n\n" + "word " * 200
     page = notebook(nbformat.v4.new_markdown_cell(both), code(10), text(200))
     assert reading_time.minutes_to_read(page) == 1
@@ -56,18 +47,18 @@ def test_exercises_and_formulas_are_apart(reading_time):
     ("seconds", "words"),
     [(1, "5 seconds"), (12.4, "10 seconds"), (98, "100 seconds"), (120, "2 minutes")],
 )
-def test_seconds_in_words(reading_time, seconds, words):
+def test_seconds_in_words(seconds, words):
     assert reading_time.in_words(seconds) == words
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
-def test_a_chapter_is_read_in_a_sitting(reading_time, chapter):
+def test_a_chapter_is_read_in_a_sitting(chapter):
     minutes = reading_time.minutes_to_read(jupytext.read(chapter))
     assert minutes > 5
     assert (minutes <= A_SITTING) == (chapter.stem not in LONGER), f"{minutes:.1f} minutes"
 
 
-def sections(reading_time, chapter):
+def sections(chapter):
     """Sections of a chapter: level, label or None, title, minutes without its subsections."""
     found, label = [[0, None, "", 0.0]], None
     for cell in reading_time.before_exercises(jupytext.read(chapter).cells):
@@ -100,7 +91,7 @@ def names_in(words):
     return [a or b for a, b in re.findall(r"\{ref\}`([\w-]+)`|(?<!\*)\*([^*]+)\*(?!\*)", words)]
 
 
-def test_the_route_of_three_hours_takes_no_longer(reading_time):
+def test_the_route_of_three_hours_takes_no_longer():
     intro = (ROOT / "intro.md").read_text(encoding="utf-8")
     route = re.search(r"## Three hours through the book(.*?)\*\*To come back to", intro, re.DOTALL)
     stops = re.findall(
@@ -111,7 +102,7 @@ def test_the_route_of_three_hours_takes_no_longer(reading_time):
     assert len(stops) > 5
     for chapter, typed, words in stops:
         words = " ".join(words.split())
-        found = sections(reading_time, ROOT / "chapters" / f"{chapter.replace('-', '_')}.md")
+        found = sections(ROOT / "chapters" / f"{chapter.replace('-', '_')}.md")
         whole = sum(section[3] for section in found)
         named, _, without = words.partition(" without ")
         minutes = sum(minutes_of(found, name) for name in names_in(named))

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import jupytext
+import lowest_versions
 import nbformat
 import pytest
 import yaml
@@ -220,6 +221,31 @@ def test_the_constraints_hold_every_dependency():
     wanted = set(re.findall(r'^(?:    |keras = \[)"([a-z][\w-]*)>=', project, re.M))
     pinned = re.findall(r"^([\w.-]+)==([\w.]+)$", (ROOT / "constraints.txt").read_text(), re.M)
     assert wanted <= {name for name, _ in pinned}
+
+
+def test_the_lowest_versions_are_those_of_the_project():
+    project = {
+        "name": "snnlib",
+        "dependencies": ["numpy>=2", "torch>=2.6"],
+        "optional-dependencies": {
+            "keras": ["tensorflow>=2.19"],
+            "book": ["snnlib[keras]", "jupyter-book>=1.0.4,<2"],
+        },
+    }
+    assert set(lowest_versions.lowest(project, ["book"])) == {
+        "numpy==2",
+        "torch==2.6",
+        "tensorflow==2.19",
+        "jupyter-book==1.0.4",
+    }
+    with pytest.raises(SystemExit, match="expected extras among keras, book; got cuda"):
+        list(lowest_versions.lowest(project, ["cuda"]))
+    with pytest.raises(SystemExit, match="expected 'name>=version' in pyproject.toml, got 'numpy'"):
+        list(lowest_versions.lowest(project | {"dependencies": ["numpy"]}, []))
+    own = subprocess.check_output(
+        [sys.executable, ROOT / "scripts/lowest_versions.py", "book", "test"]
+    )
+    assert len(own.decode().splitlines()) > 20
 
 
 def shown_by_a_recipe(folder, variable, **given):
