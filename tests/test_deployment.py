@@ -175,7 +175,7 @@ def test_quantised_is_smaller_and_close(exported, small, network):
     new = np.random.default_rng(1).normal(size=(50, *SHAPE)).astype(np.float32)
     Z = run_onnx(start_onnx(small), new)
     assert Z.dtype == np.float32
-    assert cosines(Z, embed(network, new)).min() > 0.99
+    assert cosines(Z, embed(network, new)).min() > 0.999
     assert not np.array_equal(Z, run_onnx(start_onnx(exported), new))
 
 

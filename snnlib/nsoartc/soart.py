@@ -323,8 +323,8 @@ def _over_windows(a, b):
 
 def _over_columns(sums):
     """Sum over the columns of each pin: (..., 286) → (..., 13)."""
-    totals = sums.reshape(-1, WINDOW) @ np.ones(WINDOW, sums.dtype)
-    return totals.reshape(*sums.shape[:-1], COLUMNS)
+    # Not a product with ones: its last digits would depend on what stands beside a part.
+    return np.einsum("...x->...", sums.reshape(*sums.shape[:-1], COLUMNS, WINDOW))
 
 
 class _Field:
