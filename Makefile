@@ -54,6 +54,7 @@ test: lint unit notebook-tests test-book
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 unit: $(INSTALLED)
 	$(PYTEST) --dist loadfile tests --ignore tests/book

@@ -5,10 +5,9 @@ as the reader likes. Seconds are those of the machine that built the page.
 """
 
 import re
-from pathlib import Path
 
-from myst_nb.core.read import create_nb_reader
 from myst_nb.sphinx_ import NbMetadataCollector
+from run_pages import notebook_of
 
 WORDS_A_MINUTE = 200
 LINES_A_MINUTE = 10
@@ -61,10 +60,7 @@ def tell(app, pagename, templatename, context, doctree):
     """Put the line below the title of a chapter."""
     if doctree is None or not pagename.startswith("chapters/"):
         return
-    path = Path(app.env.doc2path(pagename))
-    text = path.read_text(encoding="utf-8")
-    reader = create_nb_reader(str(path), app.env.myst_config, app.env.mystnb_config, text)
-    minutes = minutes_to_read(reader.read(text))
+    minutes = minutes_to_read(notebook_of(app.env, pagename))
     runtime = NbMetadataCollector.get_exec_data(app.env, pagename)["runtime"]
     line = f"About {minutes:.0f} minutes to read, {in_words(runtime)} to run."
     context["body"] = context["body"].replace(

@@ -28,17 +28,20 @@ ONE_THREAD = dict.fromkeys(
 LOG = logging.getLogger(__name__)
 
 
-def unread(app, docnames):
+def notebook_of(env, docname):
+    """The notebook that a page is made from, None if it is made from none."""
+    path = str(env.doc2path(docname))
+    text = Path(path).read_text(encoding="utf-8")
+    reader = create_nb_reader(path, env.myst_config, env.mystnb_config, text)
+    return reader and reader.read(text)
+
+
+def unread(env, docnames):
     """Pages to be read that have cells, as notebooks by their paths."""
     for name in docnames:
-        path = Path(app.env.doc2path(name))
-        text = path.read_text(encoding="utf-8")
-        config = app.env.mystnb_config
-        reader = create_nb_reader(str(path), app.env.myst_config, config, text)
-        if reader is not None:
-            notebook = reader.read(text)
-            if any(cell.cell_type == "code" for cell in notebook.cells):
-                yield path, notebook
+        notebook = notebook_of(env, name)
+        if notebook and any(cell.cell_type == "code" for cell in notebook.cells):
+            yield Path(env.doc2path(name)), notebook
 
 
 def in_cache(cache, notebook):
@@ -91,7 +94,7 @@ def run_pages(app, env, docnames):
     """Fill the cache with all pages that are to be read and are not in it."""
     config = env.mystnb_config
     cache = get_cache(config.execution_cache_path)
-    pages = {p: n for p, n in unread(app, docnames) if not in_cache(cache, n)}
+    pages = {p: n for p, n in unread(env, docnames) if not in_cache(cache, n)}
     for path, notebook in list(pages.items()):
         # fresh_figures names it only where it comes from the present state of the library.
         if app.config.executed_notebooks:

@@ -16,12 +16,13 @@ def seconds_of(function, *arguments, **settings):
 
 def forget_peak():
     """Let the peak of memory count from here; Linux only."""
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def memory(field):
     """A line of the kernel's account of this process, in MiB: VmRSS is now, VmHWM the peak."""
-    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    account = Path("/proc/self/status").read_text(encoding="utf-8")
+    lines = dict(line.split(":") for line in account.splitlines())
     return int(lines[field].split()[0]) / 1024
 
 

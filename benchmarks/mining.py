@@ -22,7 +22,7 @@ from snnlib import losses
 from snnlib.data import load
 from snnlib.embedding import AnchorClassifier, embed
 from snnlib.encoders import UnitLength, mlp
-from snnlib.evaluation import cluster_accuracy, retrieve
+from snnlib.evaluation import cluster_accuracy, retrieval_scores
 from snnlib.sampling import BatchDataset, PairDataset, TripletDataset
 from snnlib.training import fit, one_cycle
 
@@ -126,7 +126,7 @@ def run(strategy, train, test, seed, budget, setting):
     }
     if budget < max(BUDGETS):  # retrieval takes longer than the training
         return figures
-    retrieval = retrieve(Z, test.labels, seed=seed)
+    retrieval = retrieval_scores(Z, test.labels, seed=seed)
     return figures | {
         "recall_at_1": retrieval.recall_at_1.value,
         "map_at_r": retrieval.map_at_r.value,

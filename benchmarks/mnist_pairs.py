@@ -18,7 +18,7 @@ from sklearn.metrics.pairwise import paired_euclidean_distances
 from snnlib.data import load
 from snnlib.embedding import AnchorClassifier, embed
 from snnlib.encoders import mlp
-from snnlib.evaluation import choose_threshold, cluster_accuracy, verify
+from snnlib.evaluation import choose_threshold, cluster_accuracy, verification_scores
 from snnlib.losses import contrastive
 from snnlib.sampling import PairDataset, draw_pairs
 from snnlib.training import fit, one_cycle
@@ -78,7 +78,9 @@ def run(whole, test, seed, *, images, width, share, pairs, fresh, epochs, batch,
     clusters = cluster_accuracy(Z, test.labels, seed=seed)
     anchors = AnchorClassifier().fit(embed(encoder, train.images), train.labels)
     threshold = choose_threshold(*distances_of_pairs(encoder, validation, seed))
-    verification = verify(*distances_of_pairs(encoder, test, seed), threshold, seed=seed)
+    verification = verification_scores(
+        *distances_of_pairs(encoder, test, seed), threshold, seed=seed
+    )
     return {
         "kmeans": clusters.majority.value,
         "kmeans_matched": clusters.matched.value,

@@ -31,7 +31,7 @@ from snnlib.data import load
 from snnlib.deployment import export_onnx, on_int8_grid, quantise, run_onnx, start_onnx
 from snnlib.embedding import AnchorClassifier, embed
 from snnlib.encoders import Affine, Standardise, UnitLength, tile_cnn
-from snnlib.evaluation import escapes, false_alarms, separate
+from snnlib.evaluation import escapes, false_alarms, roc_auc
 from snnlib.inspection import PINS
 from snnlib.limits import conformal_limit, quantile_limit
 from snnlib.nsoartc.dataset import balance, fit_scaler, free_shifts, named_images, scale
@@ -179,7 +179,7 @@ def main():
             figures = {
                 "escapes": escapes(test.names, said).value,
                 "false_alarms": false_alarms(test.names, said).value,
-                "unseen_auc": separate(nearest(balanced), nearest(unseen)).value,
+                "unseen_auc": roc_auc(nearest(balanced), nearest(unseen)).value,
                 **coverages(known),
                 **new_lot(network, anchors, train, later, images),
                 **on_small_hardware(network, anchors, train, test),

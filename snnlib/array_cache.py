@@ -7,8 +7,10 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -31,7 +33,19 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snnlib"
 
 
-def cached_arrays(name, sources, make=None):
+@overload
+def cached_arrays(
+    name: str, sources: Iterable[str | Path], make: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]: ...
+@overload
+def cached_arrays(
+    name: str, sources: Iterable[str | Path], make: None = None
+) -> dict[str, np.ndarray] | None: ...
+def cached_arrays(
+    name: str,
+    sources: Iterable[str | Path],
+    make: Callable[[], dict[str, np.ndarray]] | None = None,
+) -> dict[str, np.ndarray] | None:
     """Arrays from the cache; if they are not there, made and kept.
 
     Where nothing can be written, they are made each time.

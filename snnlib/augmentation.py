@@ -1,6 +1,7 @@
 """Random changes of images that leave their class as it is: layers that act in training only."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -34,7 +35,13 @@ class RandomAffine(nn.Module):
         If an amount is negative or not finite, or `stretch` is not below 1.
     """
 
-    def __init__(self, degrees=0.0, stretch=0.0, shift=0.0, mirror=False):
+    def __init__(
+        self,
+        degrees: float = 0.0,
+        stretch: float = 0.0,
+        shift: float = 0.0,
+        mirror: bool = False,
+    ) -> None:
         super().__init__()
         for name, amount in {"degrees": degrees, "stretch": stretch, "shift": shift}.items():
             if not 0 <= amount < math.inf:
@@ -43,7 +50,7 @@ class RandomAffine(nn.Module):
             raise ValueError(f"stretch must be below 1, got {stretch}")
         self.degrees, self.stretch, self.shift, self.mirror = degrees, stretch, shift, mirror
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Change a batch of images.
 
         Parameters
@@ -85,7 +92,7 @@ class RandomAffine(nn.Module):
         ]
         return torch.stack([torch.stack(row, dim=1) for row in maps], dim=1)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         """Say the amounts where the layer is printed."""
         amounts = f"degrees={self.degrees}, stretch={self.stretch}, shift={self.shift}"
         return f"{amounts}, mirror={self.mirror}"
@@ -112,7 +119,7 @@ class TileShift(nn.Module):
         If there is not at least one tile, or a shift is no pair of numbers.
     """
 
-    def __init__(self, tiles, shifts):
+    def __init__(self, tiles: tuple[int, int], shifts: Sequence[tuple[int, int]]) -> None:
         super().__init__()
         if len(tiles) != 2 or min(tiles) < 1:
             raise ValueError(f"tiles must be rows and columns, at least one of each, got {tiles}")
@@ -121,7 +128,7 @@ class TileShift(nn.Module):
             raise ValueError(f"a shift must be a number of rows and one of columns, got {wrong[0]}")
         self.tiles, self.shifts = tuple(tiles), [(int(r), int(c)) for r, c in shifts]
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Move a batch of images, or leave it.
 
         Parameters
@@ -149,6 +156,6 @@ class TileShift(nn.Module):
         steps = [n * length // number for n, length, number in zip(shift, size, self.tiles)]
         return images.roll(steps, dims=(2, 3))
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         """Say the tiles and the number of shifts where the layer is printed."""
         return f"tiles={self.tiles}, {len(self.shifts)} shifts"

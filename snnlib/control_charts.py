@@ -2,11 +2,14 @@
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 __all__ = ["ewma_chart"]
 
 
-def ewma_chart(values, *, mean, sd, weight=0.2, width=3.0):
+def ewma_chart(
+    values: ArrayLike, *, mean: float, sd: float, weight: float = 0.2, width: float = 3.0
+) -> pd.DataFrame:
     """Exponentially weighted moving average of values in their order, with control limits.
 
     z_i = weight · x_i + (1 - weight) · z_(i-1) with z_0 = mean, and limits

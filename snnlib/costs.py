@@ -4,9 +4,11 @@ All prices are in one currency of the reader's choice, all rates are shares of p
 """
 
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 
 __all__ = [
@@ -45,13 +47,18 @@ class Prices:
     found: float = 0.0
     inspection: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, price in asdict(self).items():
             if not 0 <= price < np.inf:
                 raise ValueError(f"{name} must be a price of at least 0 and finite, got {price}")
 
 
-def cost_of_inspection(prices, defect_rate, escapes, false_alarms):
+def cost_of_inspection(
+    prices: Prices,
+    defect_rate: float | np.ndarray,
+    escapes: float | np.ndarray,
+    false_alarms: float | np.ndarray,
+) -> float | np.ndarray:
     """Expected cost of a part, if every part is inspected.
 
     With p for the defect rate, e and f for the shares of escapes and of false alarms:
@@ -83,7 +90,7 @@ def cost_of_inspection(prices, defect_rate, escapes, false_alarms):
     return cost if np.ndim(cost) else float(cost)
 
 
-def critical_defect_rate(prices, escapes, false_alarms):
+def critical_defect_rate(prices: Prices, escapes: float, false_alarms: float) -> float:
     """Defect rate from which on inspecting every part is cheaper than inspecting none.
 
     Where both cost the same. With a perfect inspection it is inspection / (escape - found), the
@@ -114,7 +121,9 @@ def critical_defect_rate(prices, escapes, false_alarms):
     return float(fixed / gain)
 
 
-def cost_by_limit(scores, good, prices, defect_rate):
+def cost_by_limit(
+    scores: ArrayLike, good: ArrayLike, prices: Prices, defect_rate: float
+) -> pd.DataFrame:
     """Escapes, false alarms and expected cost for every limit that tells parts apart.
 
     A part passes if its score is at most the limit.
@@ -163,7 +172,7 @@ def cost_by_limit(scores, good, prices, defect_rate):
     return pd.DataFrame(columns)
 
 
-def defect_rate_of_cpk(cpk):
+def defect_rate_of_cpk(cpk: float | np.ndarray) -> float | np.ndarray:
     """Share of parts outside the limits of a normal process that is centred between them.
 
     Parameters
@@ -186,7 +195,7 @@ def defect_rate_of_cpk(cpk):
     return 2 * stats.norm.cdf(-3 * np.asarray(cpk, dtype=float))[()]
 
 
-def rule_of_cpk(cpk):
+def rule_of_cpk(cpk: float) -> Literal["no inspection", "sampling", "every part", "not said"]:
     """The rule of thumb that the public summary of the inspection machine quotes.
 
     Parameters

@@ -4,11 +4,17 @@ import copy
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from torch import nn
 
 from snnlib.images import check_images
+
+if TYPE_CHECKING:  # a network may be written where nothing runs it
+    import onnxruntime
 
 __all__ = ["export_onnx", "on_int8_grid", "quantise", "run_onnx", "start_onnx"]
 
@@ -17,7 +23,7 @@ WEIGHTED = ["MatMul", "Gemm", "Conv"]  # layers whose weights become whole numbe
 OPSET = 20
 
 
-def export_onnx(network, shape, file):
+def export_onnx(network: nn.Module, shape: tuple[int, ...], file: str | Path) -> None:
     """Write a network as one self-contained ONNX file, for batches of any size.
 
     Parameters
@@ -49,7 +55,7 @@ def export_onnx(network, shape, file):
         half_written.replace(target)
 
 
-def quantise(file, small, parts):
+def quantise(file: str | Path, small: str | Path, parts: np.ndarray) -> None:
     """Turn weights and activations into 8-bit whole numbers, with ranges seen on training parts.
 
     Static quantisation by ONNX Runtime: each output of a layer has a scale of its own. Additions
@@ -102,7 +108,7 @@ class _Reader:
         return None if part is None else {INPUT: part[None]}
 
 
-def start_onnx(file):
+def start_onnx(file: str | Path) -> "onnxruntime.InferenceSession":
     """Load a network for one processor core.
 
     Parameters
@@ -132,7 +138,7 @@ def start_onnx(file):
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
-def run_onnx(session, parts):
+def run_onnx(session: "onnxruntime.InferenceSession", parts: np.ndarray) -> np.ndarray:
     """Embed parts one at a time, as they come down a line.
 
     Parameters
@@ -164,7 +170,7 @@ def _check_parts(session, parts):
         raise ValueError(f"parts must have the shape (n ≥ 1, *{taken}), got {parts.shape}")
 
 
-def on_int8_grid(matrix):
+def on_int8_grid(matrix: ArrayLike) -> np.ndarray:
     """Round a matrix to what 8-bit whole numbers can hold, column by column.
 
     Each column becomes a whole number from -127 to 127 times a scale of its own, as `quantise` will

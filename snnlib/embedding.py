@@ -1,15 +1,18 @@
 """From encoder to embeddings, and from embeddings to a verdict by the nearest anchor."""
 
 import itertools
+from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.metrics import accuracy_score
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
 
 from snnlib.images import check_images
 
@@ -17,7 +20,7 @@ __all__ = ["AnchorClassifier", "embed"]
 
 
 @torch.inference_mode()
-def embed(encoder, images, batch_size=1024):
+def embed(encoder: nn.Module, images: np.ndarray, batch_size: int = 1024) -> np.ndarray:
     """Embed images where the encoder's weights are, without dropout and without gradients.
 
     Parameters
@@ -38,11 +41,14 @@ def embed(encoder, images, batch_size=1024):
     TypeError
         If `images` is no floating-point array.
     ValueError
-        If `images` is empty, has not 4 dimensions, or holds a NaN or infinite pixel.
+        If `images` is empty, has not 4 dimensions, or holds a NaN or infinite pixel; if the batch
+        size is not positive.
     """
     check_images(images)
     if not len(images):
         raise ValueError("images must hold at least one image, got none")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     # An encoder without weights takes images as they come, where they are.
     weights = itertools.chain(encoder.parameters(), encoder.buffers(), [torch.empty(0)])
     place = next(tensor for tensor in weights if tensor.is_floating_point())
@@ -83,15 +89,15 @@ class AnchorClassifier(ClassifierMixin, BaseEstimator):
         Width d of the embeddings.
     """
 
-    def __init__(self, *, unit_length=False):
+    def __init__(self, *, unit_length: bool = False) -> None:
         self.unit_length = unit_length
 
-    def fit(self, Z, y):
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Place the anchors.
 
         Parameters
         ----------
-        Z : array_like, shape (n, d)
+        X : array_like, shape (n, d)
             Training embeddings.
         y : array_like, shape (n,)
             Their labels.
@@ -106,32 +112,32 @@ class AnchorClassifier(ClassifierMixin, BaseEstimator):
             If embeddings are not finite, shapes do not match, labels are not classes, or an anchor
             to be brought to length one has no direction.
         """
-        Z, y = validate_data(self, Z, y, dtype=[np.float64, np.float32])
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         check_classification_targets(y)
         self.classes_, members = np.unique(y, return_inverse=True)
-        self.anchors_ = self._means(Z, members, self.classes_)
+        self.anchors_ = self._means(X, members, self.classes_)
         return self
 
-    def _means(self, Z, members, classes):
+    def _means(self, X, members, classes):
         """Mean of each class, added up in double and given in the precision of the embeddings."""
         sizes = np.bincount(members)
-        places = members, np.arange(len(Z))
-        mean_of = sparse.csr_array((1 / sizes[members], places), shape=(len(sizes), len(Z)))
-        means = mean_of @ Z.astype(np.float64, copy=False)
+        places = members, np.arange(len(X))
+        mean_of = sparse.csr_array((1 / sizes[members], places), shape=(len(sizes), len(X)))
+        means = mean_of @ X.astype(np.float64, copy=False)
         if self.unit_length:
             lengths = np.linalg.norm(means, axis=1, keepdims=True)
             if not lengths.all():
                 names = classes[lengths[:, 0] == 0].tolist()
                 raise ValueError(f"embeddings of {names} cancel out: no direction is their mean")
             means /= lengths
-        return means.astype(Z.dtype)
+        return means.astype(X.dtype)
 
-    def distances(self, Z):
+    def distances(self, X: ArrayLike) -> np.ndarray:
         """Euclidean distance of each embedding to each anchor.
 
         Parameters
         ----------
-        Z : array_like, shape (n, d)
+        X : array_like, shape (n, d)
             Embeddings.
 
         Returns
@@ -145,15 +151,32 @@ class AnchorClassifier(ClassifierMixin, BaseEstimator):
             Before `fit`; if the width differs from that of the anchors or a value is not finite.
         """
         check_is_fitted(self)
-        Z = validate_data(self, Z, reset=False, dtype=[np.float64, np.float32])
-        return euclidean_distances(Z, self.anchors_)
+        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        return euclidean_distances(X, self.anchors_)
 
-    def predict(self, Z):
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """How much speaks for each class: the nearer its anchor, the more.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, d)
+            Embeddings.
+
+        Returns
+        -------
+        ndarray, shape (n, k), or (n,) for two classes
+            Minus the distances, in the order of `classes_`; for two classes, as scikit-learn has
+            it, one value, which is above zero if the second anchor is the nearer one.
+        """
+        nearness = -self.distances(X)
+        return nearness[:, 1] - nearness[:, 0] if len(self.classes_) == 2 else nearness
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Label of the nearest anchor, however far it is.
 
         Parameters
         ----------
-        Z : array_like, shape (n, d)
+        X : array_like, shape (n, d)
             Embeddings.
 
         Returns
@@ -161,18 +184,20 @@ class AnchorClassifier(ClassifierMixin, BaseEstimator):
         ndarray, shape (n,)
             Labels out of `classes_`.
         """
-        nearest = self.distances(Z).argmin(axis=1)
+        nearest = self.distances(X).argmin(axis=1)
         return self.classes_[nearest]
 
-    def score(self, Z, y):
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Share of embeddings whose nearest anchor bears their label.
 
         Parameters
         ----------
-        Z : array_like, shape (n, d)
+        X : array_like, shape (n, d)
             Embeddings.
         y : array_like, shape (n,)
             Their labels, each of which must have an anchor.
+        sample_weight : array_like, shape (n,), optional
+            How much each counts; all the same if None.
 
         Returns
         -------
@@ -189,16 +214,16 @@ class AnchorClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"labels {missing.tolist()} have no anchor, only {self.classes_.tolist()} have one"
             )
-        return float(accuracy_score(y, self.predict(Z)))
+        return float(accuracy_score(y, self.predict(X), sample_weight=sample_weight))
 
-    def reject(self, Z, threshold):
-        """Tell which embeddings lie farther than a threshold from every anchor.
+    def reject(self, X: ArrayLike, limit: float) -> np.ndarray:
+        """Tell which embeddings lie farther than a limit from every anchor.
 
         Parameters
         ----------
-        Z : array_like, shape (n, d)
+        X : array_like, shape (n, d)
             Embeddings.
-        threshold : float
+        limit : float
             Largest accepted distance; in units of the embedding.
 
         Returns
@@ -209,20 +234,20 @@ class AnchorClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the threshold is negative or NaN.
+            If the limit is negative or NaN.
         """
-        if not threshold >= 0:
-            raise ValueError(f"threshold must be a distance of at least 0, got {threshold}")
-        return self.distances(Z).min(axis=1) > threshold
+        if not limit >= 0:
+            raise ValueError(f"limit must be a distance of at least 0, got {limit}")
+        return self.distances(X).min(axis=1) > limit
 
-    def with_anchor(self, label, embeddings):
+    def with_anchor(self, label: str | float, X: ArrayLike) -> Self:
         """Add a class without training: a new classifier with one anchor more.
 
         Parameters
         ----------
-        label : object
+        label : str or number
             Label of the new class.
-        embeddings : array_like, shape (m, d)
+        X : array_like, shape (m, d)
             At least one embedding of the new class.
 
         Returns
@@ -244,8 +269,8 @@ class AnchorClassifier(ClassifierMixin, BaseEstimator):
             )
         if label in self.classes_:
             raise ValueError(f"label {label!r} has an anchor already")
-        embeddings = validate_data(self, embeddings, reset=False, dtype=self.anchors_.dtype)
-        new = self._means(embeddings, np.zeros(len(embeddings), dtype=int), np.array([label]))
+        Z = validate_data(self, X, reset=False, dtype=self.anchors_.dtype)
+        new = self._means(Z, np.zeros(len(Z), dtype=int), np.array([label]))
         wider = clone(self)
         wider.n_features_in_ = self.n_features_in_
         classes = np.append(self.classes_, label)

@@ -1,9 +1,11 @@
 """Encoders: networks that turn images (n, c, h, w) into embeddings (n, d)."""
 
+from collections.abc import Sequence
 from functools import cache, partial
 from itertools import pairwise
 
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 
 __all__ = [
@@ -20,7 +22,7 @@ __all__ = [
 
 
 @cache
-def device():
+def device() -> torch.device:
     """Choose, once a process, where networks run: CUDA, then Apple's MPS, then the CPU.
 
     Returns
@@ -34,7 +36,7 @@ def device():
     return torch.device("cpu")
 
 
-def mlp(*widths, seed):
+def mlp(*widths: int, seed: int) -> nn.Sequential:
     """Multilayer perceptron with ReLU between its layers and none at its end.
 
     Without a ReLU at the end the embedding may use the whole space, not just its positive corner.
@@ -60,13 +62,20 @@ def mlp(*widths, seed):
         raise ValueError(f"widths must be at least two positive integers, got {widths}")
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        layers = [nn.Flatten()]
+        layers: list[nn.Module] = [nn.Flatten()]
         for inputs, outputs in pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
-def cnn(shape, widths, embedding, *, coarse=False, seed):
+def cnn(
+    shape: tuple[int, ...],
+    widths: Sequence[int],
+    embedding: int,
+    *,
+    coarse: bool = False,
+    seed: int,
+) -> nn.Sequential:
     """Small convolutional network that two processor cores can train.
 
     For each width a 3 × 3 convolution, batch normalisation (Ioffe and Szegedy, 2015), ReLU, and a
@@ -110,10 +119,12 @@ def cnn(shape, widths, embedding, *, coarse=False, seed):
         for stage, (inputs, outputs) in enumerate(pairwise([channels, *widths])):
             layers += _coarse(inputs, outputs) if coarse and not stage else _fine(inputs, outputs)
         layers += [nn.Flatten(), nn.Linear(widths[-1] * height * width, embedding)]
-    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    return _channels_last(layers)
 
 
-def map_cnn(*, keep_edge=True, final_relu=False, dropout=0.0, seed):
+def map_cnn(
+    *, keep_edge: bool = True, final_relu: bool = False, dropout: float = 0.0, seed: int
+) -> nn.Sequential:
     """Convolutional network for NSOARTC maps, as published in QEUR23_SMNRT44 or mended.
 
     Three 3 × 3 convolutions of 64 channels with ReLU, a 2 × 2 maximum after each of the first two,
@@ -145,7 +156,7 @@ def map_cnn(*, keep_edge=True, final_relu=False, dropout=0.0, seed):
         layers += [conv(64), nn.ReLU(), pool(), conv(64), nn.ReLU(), nn.Flatten()]
         layers += [nn.Linear(64 * 9 * (10 if keep_edge else 9), 256), nn.ReLU()]
         layers += [nn.Linear(256, 128), *([nn.ReLU()] if final_relu else [])]
-    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    return _channels_last(layers)
 
 
 # The normalisation that follows a convolution has a bias of its own.
@@ -161,7 +172,15 @@ def _coarse(inputs, outputs):
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
-def tile_cnn(shape, tile, *, width=32, hidden=128, embedding=128, seed):
+def tile_cnn(
+    shape: tuple[int, ...],
+    tile: tuple[int, int],
+    *,
+    width: int = 32,
+    hidden: int = 128,
+    embedding: int = 128,
+    seed: int,
+) -> nn.Sequential:
     """Convolutional network that first looks at each tile by itself, with the same eyes.
 
     Its first convolution has the size of a tile and its stride, so that no value is mixed with that
@@ -205,7 +224,13 @@ def tile_cnn(shape, tile, *, width=32, hidden=128, embedding=128, seed):
         layers = [nn.Conv2d(channels, width, tile, stride=tile), nn.ReLU()]
         layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Flatten()]
         layers += [nn.Linear(width * tiles, hidden), nn.ReLU(), nn.Linear(hidden, embedding)]
-    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    return _channels_last(layers)
+
+
+def _channels_last(layers):
+    network = nn.Sequential(*layers)
+    # PyTorch's own hints do not know the argument.
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 class Affine(nn.Module):
@@ -224,7 +249,10 @@ class Affine(nn.Module):
         If shapes do not match or a value is not finite.
     """
 
-    def __init__(self, mean, matrix):
+    mean: torch.Tensor
+    matrix: torch.Tensor
+
+    def __init__(self, mean: ArrayLike, matrix: ArrayLike) -> None:
         super().__init__()
         mean, matrix = (torch.as_tensor(a, dtype=torch.float32) for a in (mean, matrix))
         if mean.ndim != 1 or matrix.shape != (len(mean), len(mean)):
@@ -236,7 +264,7 @@ class Affine(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("matrix", matrix)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Transform a batch of images.
 
         Parameters
@@ -267,7 +295,10 @@ class Standardise(nn.Module):
         If shapes differ, a value is not finite, or a scale is not above zero.
     """
 
-    def __init__(self, mean, scale):
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, mean: ArrayLike, scale: ArrayLike) -> None:
         super().__init__()
         mean, scale = (torch.as_tensor(a, dtype=torch.float32) for a in (mean, scale))
         if mean.shape != scale.shape:
@@ -279,7 +310,7 @@ class Standardise(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("scale", scale)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Standardise a batch of images.
 
         Parameters
@@ -296,7 +327,7 @@ class Standardise(nn.Module):
 class UnitLength(nn.Module):
     """Last layer that scales each embedding to length one, so that only its direction counts."""
 
-    def forward(self, embeddings):
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Scale each row.
 
         Parameters
@@ -325,11 +356,11 @@ class MirrorMean(nn.Module):
         Maps (n, c, h, w) to (n, d).
     """
 
-    def __init__(self, encoder):
+    def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Embed a batch of images.
 
         Parameters

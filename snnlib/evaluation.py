@@ -3,10 +3,11 @@
 This room knows nothing of plots.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
@@ -19,17 +20,17 @@ from snnlib.images import check_labels
 __all__ = [
     "ClusterAccuracy",
     "Estimate",
-    "Retrieval",
-    "Verification",
+    "RetrievalScores",
+    "VerificationScores",
     "angular_distance",
     "choose_threshold",
     "cluster_accuracy",
     "escapes",
     "false_alarms",
-    "retrieve",
-    "separate",
-    "share",
-    "verify",
+    "proportion",
+    "retrieval_scores",
+    "roc_auc",
+    "verification_scores",
 ]
 
 RESAMPLES = 200
@@ -49,7 +50,7 @@ class Estimate:
     low: float
     high: float
 
-    def percent(self):
+    def percent(self) -> str:
         """The figure as a percentage with its interval, for a sentence.
 
         Returns
@@ -60,7 +61,7 @@ class Estimate:
         return f"{100 * self.value:.2f} % ({100 * self.low:.2f} to {100 * self.high:.2f})"
 
 
-def share(successes, n):
+def proportion(successes: int, n: int) -> Estimate:
     """Share of successes in n trials, with Wilson's interval.
 
     Wilson (1927); it stays within [0, 1] and is sensible for 0 or n successes, too.
@@ -85,7 +86,7 @@ def share(successes, n):
     return Estimate(float(successes / n), float(interval.low), float(interval.high))
 
 
-def escapes(truth, said, good="OK"):
+def escapes(truth: ArrayLike, said: ArrayLike, good: str | int = "OK") -> Estimate:
     """Share of defective parts that pass.
 
     Parameters
@@ -106,21 +107,21 @@ def escapes(truth, said, good="OK"):
         If shapes do not match, no part is defective, or `good` is neither among the classes nor
         among the verdicts.
     """
-    truth, said = _check_verdicts(truth, said)
-    known = {*truth.tolist(), *said.tolist()}
+    classes, verdicts = _check_verdicts(truth, said)
+    known = {*classes.tolist(), *verdicts.tolist()}
     # A set knows 1, 1.0 and True for one; no array of numbers or of truths holds a name.
     if good not in known or isinstance(good, str) != any(isinstance(k, str) for k in known):
         raise ValueError(
             f"the good class {good!r} is neither among the classes nor among the verdicts, which "
             f"are {sorted(known, key=str)}; name it by good=…"
         )
-    defective = truth != good
+    defective = classes != good
     if not defective.any():
-        raise ValueError(f"no part is defective: all {len(truth)} are {good!r}")
-    return share((said[defective] == good).sum(), defective.sum())
+        raise ValueError(f"no part is defective: all {len(classes)} are {good!r}")
+    return proportion((verdicts[defective] == good).sum(), defective.sum())
 
 
-def false_alarms(truth, said, good="OK"):
+def false_alarms(truth: ArrayLike, said: ArrayLike, good: str | int = "OK") -> Estimate:
     """Share of good parts that do not pass.
 
     Parameters
@@ -139,20 +140,21 @@ def false_alarms(truth, said, good="OK"):
     ValueError
         If shapes do not match, or no part is good.
     """
-    truth, said = _check_verdicts(truth, said)
-    well = truth == good
+    classes, verdicts = _check_verdicts(truth, said)
+    well = classes == good
     if not well.any():
-        raise ValueError(f"no part is {good!r}, only {sorted(set(truth.tolist()))} are there")
-    return share((said[well] != good).sum(), well.sum())
+        raise ValueError(f"no part is {good!r}, only {sorted(set(classes.tolist()))} are there")
+    return proportion((verdicts[well] != good).sum(), well.sum())
 
 
-def _check_verdicts(truth, said):
-    truth, said = np.asarray(truth), np.asarray(said)
-    if truth.ndim != 1 or truth.shape != said.shape:
+def _check_verdicts(truth: ArrayLike, said: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    classes, verdicts = np.asarray(truth), np.asarray(said)
+    if classes.ndim != 1 or classes.shape != verdicts.shape:
         raise ValueError(
-            f"expected one class and one verdict a part, got shapes {truth.shape} and {said.shape}"
+            "expected one class and one verdict a part, got shapes "
+            f"{classes.shape} and {verdicts.shape}"
         )
-    return truth, said
+    return classes, verdicts
 
 
 @dataclass(frozen=True)
@@ -172,10 +174,10 @@ class ClusterAccuracy:
 
     majority: Estimate
     matched: Estimate
-    table: np.ndarray
+    table: np.ndarray = field(repr=False)
 
 
-def cluster_accuracy(Z, labels, *, seed):
+def cluster_accuracy(Z: np.ndarray, labels: ArrayLike, *, seed: int) -> ClusterAccuracy:
     """Cluster embeddings by k-means, as many clusters as classes, and compare with the classes.
 
     A clustering score: the labels of the same images name the clusters, so it is not a
@@ -202,26 +204,24 @@ def cluster_accuracy(Z, labels, *, seed):
         If embeddings are not finite, shapes do not match, or there are fewer embeddings than
         classes.
     """
-    labels = check_labels(labels)
-    if len(labels) != len(Z):
-        raise ValueError(f"got {len(Z)} embeddings and {len(labels)} labels")
-    k = len(np.unique(labels))
+    classes = _labels_of(Z, labels)
+    k = len(np.unique(classes))
     clusters = KMeans(k, n_init=10, random_state=seed).fit_predict(Z)
     # A cluster can be empty when points coincide; the table keeps a row for it all the same.
-    counts = contingency_matrix(labels, clusters).T
+    counts = contingency_matrix(classes, clusters).T
     table = np.zeros((k, k), dtype=np.int64)
     table[: len(counts)] = counts
-    rows, classes = linear_sum_assignment(table, maximize=True)
-    table = table[rows[np.argsort(classes)]]
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    table = table[rows[np.argsort(columns)]]
     return ClusterAccuracy(
-        majority=share(table.max(axis=1).sum(), len(labels)),
-        matched=share(np.trace(table), len(labels)),
+        majority=proportion(table.max(axis=1).sum(), len(classes)),
+        matched=proportion(np.trace(table), len(classes)),
         table=table,
     )
 
 
 @dataclass(frozen=True)
-class Verification:
+class VerificationScores:
     """How well a distance tells pairs of one class from pairs of two.
 
     Attributes
@@ -239,11 +239,11 @@ class Verification:
     auc: Estimate
     accuracy: Estimate
     threshold: float
-    false_positive_rate: np.ndarray
-    true_positive_rate: np.ndarray
+    false_positive_rate: np.ndarray = field(repr=False)
+    true_positive_rate: np.ndarray = field(repr=False)
 
 
-def angular_distance(first, second):
+def angular_distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Angle of matching rows as a share of a half turn.
 
     One minus the angular similarity 1 − arccos(cosine)/π.
@@ -268,7 +268,7 @@ def angular_distance(first, second):
     return np.arccos(cosines) / np.pi
 
 
-def choose_threshold(distances, same):
+def choose_threshold(distances: ArrayLike, same: ArrayLike) -> float:
     """Threshold that judges the most pairs rightly; to be chosen on validation pairs.
 
     Parameters
@@ -288,12 +288,12 @@ def choose_threshold(distances, same):
     ValueError
         If a distance is not finite, shapes differ, or only one kind of pair is there.
     """
-    distances, same = _check_pairs(distances, same)
-    order = np.argsort(distances)
-    ordered = distances[order]
+    D, positive = _check_pairs(distances, same)
+    order = np.argsort(D)
+    ordered = D[order]
     # Right judgements if the first i pairs count as "same", for i = 0 … n.
-    right = np.concatenate([[0], np.cumsum(same[order])])
-    right += np.concatenate([np.cumsum(~same[order][::-1])[::-1], [0]])
+    right = np.concatenate([[0], np.cumsum(positive[order])])
+    right += np.concatenate([np.cumsum(~positive[order][::-1])[::-1], [0]])
     # Equal distances can't be told apart, so the cut may not fall between them.
     right[1:-1][ordered[1:] == ordered[:-1]] = -1
     edges = np.concatenate([[ordered[0] - 1], ordered, [ordered[-1] + 1]])
@@ -301,7 +301,9 @@ def choose_threshold(distances, same):
     return float((edges[best] + edges[best + 1]) / 2)
 
 
-def verify(distances, same, threshold, *, seed=0):
+def verification_scores(
+    distances: ArrayLike, same: ArrayLike, threshold: float, *, seed: int = 0
+) -> VerificationScores:
     """Judge pairs by their distance at a threshold chosen elsewhere.
 
     Parameters
@@ -317,19 +319,18 @@ def verify(distances, same, threshold, *, seed=0):
 
     Returns
     -------
-    Verification
+    VerificationScores
 
     Raises
     ------
     ValueError
         If a distance is not finite, shapes differ, or only one kind of pair is there.
     """
-    distances, same = _check_pairs(distances, same)
-    judged_same = distances < threshold
-    false_positives, true_positives, _ = roc_curve(same, -distances)
-    return Verification(
-        auc=_auc(distances, same, seed),
-        accuracy=share((judged_same == same).sum(), len(same)),
+    D, positive = _check_pairs(distances, same)
+    false_positives, true_positives, _ = roc_curve(positive, -D)
+    return VerificationScores(
+        auc=_auc(D, positive, seed),
+        accuracy=proportion(((threshold > D) == positive).sum(), len(D)),
         threshold=threshold,
         false_positive_rate=false_positives,
         true_positive_rate=true_positives,
@@ -355,12 +356,12 @@ def _auc(distances, same, seed):
     return Estimate(float(area(*kinds)), float(interval.low), float(interval.high))
 
 
-def separate(near, far, *, seed=0):
-    """How well scores tell unknown things from known ones.
+def roc_auc(known: ArrayLike, unknown: ArrayLike, *, seed: int = 0) -> Estimate:
+    """Area under the ROC curve of scores that should be higher for unknown things.
 
     Parameters
     ----------
-    near, far : array_like, shape (n,), (m,), floating point
+    known, unknown : array_like, shape (n,), (m,), floating point
         Scores of known and of unknown things, such as distances to the nearest anchor.
     seed : int, default 0
         Seed of the bootstrap.
@@ -368,76 +369,92 @@ def separate(near, far, *, seed=0):
     Returns
     -------
     Estimate
-        Area under the ROC curve: the chance that an unknown thing has a higher score than a known
-        one; interval by bootstrap over both.
+        The chance that an unknown thing has a higher score than a known one; interval by bootstrap
+        over both.
 
     Raises
     ------
     ValueError
         If a score is not finite, or one kind is missing.
     """
-    near, far = (np.asarray(scores, dtype=float) for scores in (near, far))
-    scores, known = _check_pairs(
-        np.concatenate([near, far]), np.repeat([True, False], [len(near), len(far)])
-    )
-    return _auc(scores, known, seed)
+    kinds = [np.asarray(scores, dtype=float) for scores in (known, unknown)]
+    is_known = np.repeat([True, False], [len(scores) for scores in kinds])
+    scores, is_known = _check_pairs(np.concatenate(kinds), is_known)
+    return _auc(scores, is_known, seed)
 
 
 @dataclass(frozen=True)
-class Retrieval:
-    """How well an image finds others of its class, each image of a set asking all others.
+class RetrievalScores:
+    """How well images find others of their class.
 
     Attributes
     ----------
     recall_at_1 : `Estimate`
-        Share of images whose nearest other image is of their class.
+        Share of queries whose nearest image is of their class.
     map_at_r : `Estimate`
-        Mean average precision at R, where R is the number of other images of the asking class;
-        interval by bootstrap over the asking images.
+        Mean average precision at R, where R is the number of images of the query's class that could
+        be found; interval by bootstrap over the queries.
     """
 
     recall_at_1: Estimate
     map_at_r: Estimate
 
 
-def retrieve(Z, labels, *, seed=0):
-    """Let each image look up its nearest others, by Euclidean distance.
+def retrieval_scores(
+    queries: np.ndarray,
+    query_labels: ArrayLike,
+    gallery: np.ndarray | None = None,
+    gallery_labels: ArrayLike | None = None,
+    *,
+    seed: int = 0,
+) -> RetrievalScores:
+    """Let queries look up the nearest images of a gallery, by Euclidean distance.
 
-    With R other images of its class, an image looks at its R nearest others. Average precision at R
-    is 1/R · Σ over their ranks i of P(i) if the i-th is of the class, else 0, where P(i) is the
+    With R images of its class in the gallery, a query looks at the R nearest. Average precision at
+    R is 1/R · Σ over their ranks i of P(i) if the i-th is of the class, else 0, where P(i) is the
     share of the class among the first i. Musgrave, Belongie and Lim (2020), equations 3 and 4.
 
     Parameters
     ----------
-    Z : ndarray, shape (n, d)
-        Embeddings.
-    labels : ndarray, shape (n,), int
+    queries : ndarray, shape (n, d)
+        Embeddings of the images that ask.
+    query_labels : array_like, shape (n,), int
+        Their classes.
+    gallery : ndarray, shape (m, d), optional
+        Embeddings of the images that are found. If None, each query asks all other queries.
+    gallery_labels : array_like, shape (m,), int, optional
         Their classes.
     seed : int, default 0
         Seed of the bootstrap.
 
     Returns
     -------
-    Retrieval
+    RetrievalScores
 
     Raises
     ------
     TypeError
-        If the labels are not integers.
+        If labels are not integers, or a gallery comes without labels or the other way round.
     ValueError
-        If embeddings are not finite, shapes do not match, or a class has one image only.
+        If embeddings are not finite, shapes do not match, there is one query only, or one that has
+        no image to find.
     """
-    labels = check_labels(labels)
-    if len(labels) != len(Z):
-        raise ValueError(f"got {len(Z)} embeddings and {len(labels)} labels")
-    names, of, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    if sizes.min() < 2:
-        lonely = names[sizes < 2].tolist()
-        raise ValueError(f"an image needs others of its class to find, class {lonely} has one only")
-    wanted = sizes[of] - 1
-    chunks = pairwise_distances_chunked(
-        Z, reduce_func=partial(_found, of=of, wanted=wanted), working_memory=64
-    )
+    alone = gallery is None
+    if alone != (gallery_labels is None):
+        raise TypeError("expected a gallery and its labels, or neither")
+    asking = _labels_of(queries, query_labels)
+    if len(asking) < 2:
+        raise ValueError("expected at least two queries, got one: an interval needs more")
+    there = asking if alone else _labels_of(gallery, gallery_labels)
+    names, sizes = np.unique(there, return_counts=True)
+    missing = np.setdiff1d(asking, names)
+    if alone:
+        missing = names[sizes < 2]
+    if len(missing):
+        raise ValueError(f"queries of the classes {missing.tolist()} have no image to find")
+    wanted = sizes[np.searchsorted(names, asking)] - alone
+    reduce = partial(_found, asking=asking, there=there, wanted=wanted, alone=alone)
+    chunks = pairwise_distances_chunked(queries, gallery, reduce_func=reduce, working_memory=64)
     first, precision = (np.concatenate(column) for column in zip(*chunks))
     interval = stats.bootstrap(
         (precision,),
@@ -447,38 +464,45 @@ def retrieve(Z, labels, *, seed=0):
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return Retrieval(
-        recall_at_1=share(first.sum(), len(labels)),
+    return RetrievalScores(
+        recall_at_1=proportion(first.sum(), len(first)),
         map_at_r=Estimate(float(precision.mean()), float(interval.low), float(interval.high)),
     )
 
 
-def _found(distances, start, *, of, wanted):
+def _labels_of(Z, labels):
+    labels = check_labels(labels)
+    if len(labels) != len(Z):
+        raise ValueError(f"got {len(Z)} embeddings and {len(labels)} labels")
+    return labels
+
+
+def _found(distances, start, *, asking, there, wanted, alone):
     """Of some rows of the distance table: is the nearest right; average precision at R."""
     rows = np.arange(len(distances))
-    distances[rows, start + rows] = np.inf  # an image does not find itself
-    asking, wanted = of[start + rows], wanted[start + rows]
+    if alone:
+        distances[rows, start + rows] = np.inf  # an image does not find itself
+    asking, wanted = asking[start + rows], wanted[start + rows]
     most = wanted.max()
     nearest = np.argpartition(distances, most - 1, axis=1)[:, :most]
     order = np.take_along_axis(distances, nearest, axis=1).argsort(axis=1)
-    right = of[np.take_along_axis(nearest, order, axis=1)] == asking[:, None]
+    right = there[np.take_along_axis(nearest, order, axis=1)] == asking[:, None]
     ranks = np.arange(1, most + 1)
     counted = right & (ranks <= wanted[:, None])
     return right[:, 0], (counted * right.cumsum(axis=1) / ranks).sum(axis=1) / wanted
 
 
-def _check_pairs(distances, same):
-    distances, same = np.asarray(distances), np.asarray(same)
-    if distances.ndim != 1 or distances.shape != same.shape:
+def _check_pairs(distances: ArrayLike, same: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    D, positive = np.asarray(distances), np.asarray(same)
+    if D.ndim != 1 or D.shape != positive.shape:
         raise ValueError(
-            f"expected one distance and one label a pair, got shapes {distances.shape} "
-            f"and {same.shape}"
+            f"expected one distance and one label a pair, got shapes {D.shape} and {positive.shape}"
         )
-    if same.dtype != bool:
-        raise ValueError(f"same must be boolean (True = same class), got {same.dtype}")
-    if not np.isfinite(distances).all():
-        bad = np.flatnonzero(~np.isfinite(distances))[0]
-        raise ValueError(f"distances must be finite, got {distances[bad]} at position {bad}")
-    if same.all() or not same.any():
+    if positive.dtype != bool:
+        raise ValueError(f"same must be boolean (True = same class), got {positive.dtype}")
+    if not np.isfinite(D).all():
+        bad = np.flatnonzero(~np.isfinite(D))[0]
+        raise ValueError(f"distances must be finite, got {D[bad]} at position {bad}")
+    if positive.all() or not positive.any():
         raise ValueError("expected pairs of both kinds, got only one kind")
-    return distances, same
+    return D, positive

@@ -1,14 +1,18 @@
 """Labelled images and what must be true of them. This room knows nothing of the others."""
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.model_selection import train_test_split
 
 __all__ = ["ImageSet", "check_images", "check_labels"]
 
+SHOWN = 6  # names of classes where a set is printed
 
-def check_images(images):
+
+def check_images(images: np.ndarray) -> None:
     """Refuse anything that is not a batch of finite images.
 
     Parameters
@@ -37,7 +41,7 @@ def check_images(images):
         )
 
 
-def check_labels(labels):
+def check_labels(labels: ArrayLike) -> np.ndarray:
     """Refuse anything that is not a list of integer class indices.
 
     Parameters
@@ -101,10 +105,10 @@ class ImageSet:
 
     images: np.ndarray
     labels: np.ndarray
-    class_names: tuple
+    class_names: tuple[str, ...]
     source: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_images(self.images)
         labels = check_labels(self.labels)
         if len(labels) != len(self.images):
@@ -122,15 +126,23 @@ class ImageSet:
         object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
         object.__setattr__(self, "class_names", tuple(self.class_names))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
+    def __repr__(self) -> str:
+        shape, count = " × ".join(map(str, self.images.shape[1:])), len(self.class_names)
+        names = ", ".join(self.class_names[:SHOWN]) + (", …" if count > SHOWN else "")
+        return (
+            f"ImageSet({len(self)} image{'s' * (len(self) != 1)} of {shape}, "
+            f"{count} class{'es' * (count != 1)}: {names}; source {self.source!r})"
+        )
+
     @property
-    def names(self):
+    def names(self) -> np.ndarray:
         """Name of the class of each image, shape (n,), str."""
         return np.array(self.class_names)[self.labels]
 
-    def take(self, indices):
+    def take(self, indices: np.ndarray) -> Self:
         """Return the images at `indices` as a new set.
 
         Parameters
@@ -145,7 +157,7 @@ class ImageSet:
         """
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
-    def split(self, size, seed):
+    def split(self, size: int, seed: int) -> tuple[Self, Self]:
         """Cut the set in two, each class in the same proportion on both sides.
 
         Parameters
@@ -170,7 +182,7 @@ class ImageSet:
         )
         return self.take(rest), self.take(part)
 
-    def join(self, other):
+    def join(self, other: "ImageSet") -> Self:
         """Put another set behind this one.
 
         Parameters
@@ -201,7 +213,7 @@ class ImageSet:
         images = np.concatenate([self.images, other.images])
         return replace(self, images=images, labels=np.concatenate([self.labels, other.labels]))
 
-    def class_means(self):
+    def class_means(self) -> Self:
         """Average the images of each class, pixel by pixel.
 
         Returns

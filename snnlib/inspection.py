@@ -1,6 +1,8 @@
 """A trained encoder on the line: from a part to a verdict. This room knows nothing of training."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -9,11 +11,14 @@ from torch import nn
 
 from snnlib.embedding import AnchorClassifier, embed
 from snnlib.encoders import Affine
-from snnlib.images import check_images
+from snnlib.images import ImageSet, check_images
 from snnlib.limits import quantile_limit
 from snnlib.nsoartc.failure_modes import OK
 from snnlib.nsoartc.soart import COLUMNS, IMAGE_SHAPE, MAP_SHAPE, ROWS, Soart
 from snnlib.weights import check_weights, read_weights, write_weights
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = [
     "UNKNOWN",
@@ -66,10 +71,10 @@ class Station:
     good: str
     limit: float
     centre: np.ndarray
-    tiles: tuple
+    tiles: tuple[int, int]
     camera: Soart | None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.limit >= 0:  # a NaN would pass any part
             raise ValueError(f"limit must be a distance of at least 0, got {self.limit}")
         if self.good not in self.anchors.classes_:
@@ -77,6 +82,14 @@ class Station:
                 f"the good class {self.good!r} has no anchor, only "
                 f"{self.anchors.classes_.tolist()} have one"
             )
+
+    def __repr__(self) -> str:
+        count, (rows, columns) = len(self.anchors.classes_), self.tiles
+        options = [name for name in ("front", "camera") if getattr(self, name) is not None]
+        return (
+            f"Station({count} class{'es' * (count != 1)}, {self.good!r} up to {self.limit:.3g}, "
+            f"{', '.join([f'{rows} × {columns} tiles', *options])})"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +123,21 @@ class Verdict:
     distance: float
     second_distance: float
     drops: np.ndarray
-    tile: tuple | None
+    tile: tuple[int, int] | None
     seen: np.ndarray
 
-    def draw(self, ax=None, limit=None):
+    def __repr__(self) -> str:
+        where = "" if self.tile is None else f"; tile {self.tile}"
+        return f"Verdict({'; '.join(self._words())}{where})"
+
+    def _words(self):
+        """What was decided, and what it rests on."""
+        near = f"{self.nearest} {self.distance:.2f}"
+        if self.second:
+            near += f", {self.second} {self.second_distance:.2f}"
+        return f"{'PASS' if self.passes else 'STOP'}: {self.name}", near
+
+    def draw(self, ax: "Axes | None" = None, limit: float | None = None) -> "Axes":
         """Draw the picture for the operator: the part, its verdict, and the tile that speaks most.
 
         Parameters
@@ -129,16 +153,21 @@ class Verdict:
         """
         from snnlib import plots  # Matplotlib is not needed to judge
 
-        words = f"{'PASS' if self.passes else 'STOP'}: {self.name}\n"
-        words += f"{self.nearest} {self.distance:.2f}"
-        if self.second:
-            words += f", {self.second} {self.second_distance:.2f}"
+        words = "\n".join(self._words())
         return plots.operator(self.seen, words, self.passes, self.drops.shape, self.tile, ax, limit)
 
 
 def set_up(
-    encoder, train, calibration, *, front=None, camera=None, tiles=PINS, good=OK, false_alarms=0.005
-):
+    encoder: nn.Module,
+    train: ImageSet,
+    calibration: ImageSet,
+    *,
+    front: Affine | None = None,
+    camera: Soart | None = None,
+    tiles: tuple[int, int] = PINS,
+    good: str = OK,
+    false_alarms: float = 0.005,
+) -> Station:
     """Place the anchors and the limit.
 
     A part passes if the good anchor is its nearest and no farther than the limit. The limit is the
@@ -189,7 +218,7 @@ def set_up(
     to_good = anchors.distances(embed(network, kept))[:, _index(anchors, good)]
     limit = quantile_limit(to_good, false_alarms)
     centre = _seen(front, trained).mean(axis=0, dtype=np.float64).astype(np.float32)
-    return Station(encoder, front, anchors, good, limit, centre, tuple(tiles), camera)
+    return Station(encoder, front, anchors, good, limit, centre, (tiles[0], tiles[1]), camera)
 
 
 def _good_parts(parts, good, what):
@@ -226,7 +255,7 @@ def _seen(front, parts):
         return front(torch.tensor(parts).to(front.mean.device, front.mean.dtype)).cpu().numpy()
 
 
-def judge(station, parts):
+def judge(station: Station, parts: np.ndarray) -> pd.DataFrame:
     """Judge many parts.
 
     Parameters
@@ -292,7 +321,7 @@ def _maps(station, parts):
     return parts
 
 
-def inspect_part(station, part):
+def inspect_part(station: Station, part: np.ndarray) -> Verdict:
     """Judge one part, and find what speaks most against it.
 
     Each tile of the part, as the encoder sees it, is replaced by that of the mean good part; the
@@ -350,7 +379,7 @@ def _without_each_tile(part, centre, tiles):
 ENTRIES = ("encoder", "front", "anchors", "names", "good", "limit", "centre", "tiles", "camera")
 
 
-def save_station(station, file):
+def save_station(station: Station, file: str | Path) -> None:
     """Keep a station in a file of plain tensors and words, whole or not at all.
 
     Parameters
@@ -375,7 +404,7 @@ def save_station(station, file):
     write_weights(state, file)
 
 
-def load_station(file, encoder):
+def load_station(file: str | Path, encoder: nn.Module) -> Station:
     """Take a station from a file.
 
     Parameters

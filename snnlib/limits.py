@@ -6,11 +6,12 @@ A score is anything that grows with strangeness, such as the distance to the nea
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 __all__ = ["conformal_limit", "quantile_limit"]
 
 
-def quantile_limit(scores, share):
+def quantile_limit(scores: ArrayLike, share: float) -> float:
     """Smallest score beyond which at most a share of the calibration parts lie.
 
     A statement about these parts only: of new parts a little more lie beyond it, on average one in
@@ -39,7 +40,7 @@ def quantile_limit(scores, share):
     return float(scores[len(scores) - 1 - beyond])
 
 
-def conformal_limit(scores, share):
+def conformal_limit(scores: ArrayLike, share: float) -> float:
     """Limit beyond which at most a share of *new* parts lie, on average over calibration sets.
 
     The ⌈(n + 1)(1 - share)⌉-th smallest of n scores (split conformal prediction: Angelopoulos and
@@ -70,7 +71,7 @@ def conformal_limit(scores, share):
     return float(scores[max(rank, 1) - 1]) if rank <= len(scores) else math.inf
 
 
-def _check(scores, share):
+def _check(scores: ArrayLike, share: float) -> np.ndarray:
     """The scores, sorted."""
     scores = np.asarray(scores, dtype=float)
     if scores.ndim != 1 or not len(scores):

@@ -3,8 +3,11 @@
 This room knows nothing of training: it takes arrays and lists.
 """
 
+from collections.abc import Mapping, Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 __all__ = [
@@ -39,7 +42,7 @@ CLASS_COLOURS = (
 )
 
 
-def use_style():
+def use_style() -> None:
     """Set the Matplotlib style that all figures of the book share."""
     plt.rcParams.update(
         {
@@ -58,7 +61,13 @@ def use_style():
     )
 
 
-def pairs(first, second, same, ax=None, columns=8):
+def pairs(
+    first: np.ndarray,
+    second: np.ndarray,
+    same: np.ndarray,
+    ax: Axes | None = None,
+    columns: int = 8,
+) -> Axes:
     """Draw pairs of images, one above the other, framed by the colour of their kind.
 
     Parameters
@@ -100,7 +109,9 @@ def pairs(first, second, same, ax=None, columns=8):
     return ax
 
 
-def triplets(anchors, positives, negatives, ax=None):
+def triplets(
+    anchors: np.ndarray, positives: np.ndarray, negatives: np.ndarray, ax: Axes | None = None
+) -> Axes:
     """Draw triplets of images in columns: anchor, positive and negative, framed by their role.
 
     Parameters
@@ -139,7 +150,7 @@ def triplets(anchors, positives, negatives, ax=None):
     return ax
 
 
-def curves(series, ax=None):
+def curves(series: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
     """Draw one or more mean losses of each epoch against the epoch.
 
     Parameters
@@ -163,7 +174,9 @@ def curves(series, ax=None):
     return ax
 
 
-def scatter(points, labels, class_names, ax=None):
+def scatter(
+    points: np.ndarray, labels: np.ndarray, class_names: Sequence[str], ax: Axes | None = None
+) -> Axes:
     """Draw points in the colours of their classes, with the names written at their medians.
 
     Parameters
@@ -192,13 +205,20 @@ def scatter(points, labels, class_names, ax=None):
     for k in np.unique(labels):
         members = points[labels == k]
         colour = CLASS_COLOURS[k % len(CLASS_COLOURS)]
-        ax.scatter(*members.T, s=5, color=colour, alpha=0.6, linewidths=0, rasterized=True)
+        x, y = members.T
+        ax.scatter(x, y, s=5, color=colour, alpha=0.6, linewidths=0, rasterized=True)
         box = {"facecolor": "white", "edgecolor": colour, "boxstyle": "round,pad=0.2", "lw": 1.5}
-        ax.text(*np.median(members, axis=0), class_names[k], ha="center", va="center", bbox=box)
+        middle = np.median(x), np.median(y)
+        ax.text(*middle, class_names[k], ha="center", va="center", bbox=box)
     return ax
 
 
-def contingency(table, row_names, column_names, ax=None):
+def contingency(
+    table: np.ndarray,
+    row_names: Sequence[str],
+    column_names: Sequence[str],
+    ax: Axes | None = None,
+) -> Axes:
     """Draw a table of counts, each cell shaded by its share of the column.
 
     Parameters
@@ -236,7 +256,9 @@ def contingency(table, row_names, column_names, ax=None):
     return ax
 
 
-def distances(values, same, ax=None, margin=None):
+def distances(
+    values: np.ndarray, same: np.ndarray, ax: Axes | None = None, margin: float | None = None
+) -> Axes:
     """Draw how the distances of pairs of one class and of two classes are spread.
 
     Parameters
@@ -256,7 +278,7 @@ def distances(values, same, ax=None, margin=None):
     """
     ax = ax or plt.gca()
     same = np.asarray(same).astype(bool)  # ~ of a 1 would be -2
-    edges = np.linspace(0, values.max(), 61)
+    edges = np.linspace(0, values.max(), 61).tolist()
     for kind, name, colour in [(same, "same class", SAME), (~same, "different", DIFFERENT)]:
         ax.hist(values[kind], edges, color=colour, alpha=0.55, label=name)
     if margin is not None:
@@ -266,7 +288,12 @@ def distances(values, same, ax=None, margin=None):
     return ax
 
 
-def face(values, marked=(), ax=None, limit=None):
+def face(
+    values: np.ndarray,
+    marked: Sequence[tuple[int, int]] = (),
+    ax: Axes | None = None,
+    limit: float | None = None,
+) -> Axes:
     """Draw an array whose tiles lie as the 3 × 13 pins of a connector face do.
 
     Parameters
@@ -302,7 +329,15 @@ def face(values, marked=(), ax=None, limit=None):
     return ax
 
 
-def operator(image, words, passes, tiles, tile=None, ax=None, limit=None):
+def operator(
+    image: np.ndarray,
+    words: str,
+    passes: bool,
+    tiles: tuple[int, int],
+    tile: tuple[int, int] | None = None,
+    ax: Axes | None = None,
+    limit: float | None = None,
+) -> Axes:
     """Draw a part as its operator should see it: what was decided, and where to look.
 
     Parameters

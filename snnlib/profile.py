@@ -1,13 +1,15 @@
 """How much work a chapter does: all of it, or as little as shows that it runs."""
 
 import os
+from typing import Literal, TypeVar
 
 __all__ = ["by_profile", "profile"]
 
-PROFILES = ("full", "fast")
+PROFILES: tuple[Literal["full", "fast"], ...] = ("full", "fast")
+Size = TypeVar("Size")
 
 
-def profile():
+def profile() -> Literal["full", "fast"]:
     """The profile named by the environment variable ``SNNLIB_PROFILE``.
 
     Returns
@@ -26,7 +28,7 @@ def profile():
     return name
 
 
-def by_profile(*, full, fast):
+def by_profile(*, full: Size, fast: Size) -> Size:
     """Choose a size, such as a number of epochs, by the profile.
 
     Parameters

@@ -1,11 +1,14 @@
 """Benchmark tables as a page reads them: many seeds, with where and when they were measured."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from snnlib.profile import profile
@@ -30,10 +33,17 @@ class Results:
     """
 
     runs: pd.DataFrame
-    origin: dict
-    notes: dict
+    origin: dict[str, Any]
+    notes: dict[str, Any]
 
-    def line(self):
+    def __repr__(self) -> str:
+        runs, cases = len(self.runs), self.runs["case"].nunique()
+        return (
+            f"Results({runs} run{'s' * (runs != 1)} of {cases} case{'s' * (cases != 1)}: "
+            f"{self.line()})"
+        )
+
+    def line(self) -> str:
         """Say in one line what was measured, for the caption of a table.
 
         Returns
@@ -50,7 +60,7 @@ class Results:
             f"{', '.join(frameworks)}, {self.origin['date']}, commit {commit}"
         )
 
-    def where(self, **settings):
+    def where(self, **settings: object) -> Self:
         """Keep the runs with certain settings, for a case that was run in several ways.
 
         Parameters
@@ -74,7 +84,7 @@ class Results:
             raise KeyError(f"no run with {settings} in these results")
         return replace(self, runs=kept)
 
-    def of(self, case, figure):
+    def of(self, case: str, figure: str) -> np.ndarray:
         """Values of a figure over the seeds of a case.
 
         Parameters
@@ -95,7 +105,7 @@ class Results:
             raise KeyError(f"no {figure!r} of {case!r} in these results")
         return self.runs.loc[self.runs["case"] == case, figure].to_numpy()
 
-    def mean_sd(self, cases, figures):
+    def mean_sd(self, cases: Sequence[str], figures: Mapping[str, str]) -> pd.DataFrame:
         """Mean ± standard deviation over the seeds, as a table to be shown.
 
         Parameters
@@ -121,7 +131,7 @@ class Results:
         }
         return pd.DataFrame(cells, index=list(cases))
 
-    def compare(self, case, figure, value, source):
+    def compare(self, case: str, figure: str, value: float, source: str) -> str:
         """Check a page's own run against the seeds of the table.
 
         Parameters
@@ -169,7 +179,7 @@ def _mean_sd(percentages):
     return f"{percentages.mean():.2f} ± {percentages.std(ddof=1):.2f} %"
 
 
-def read_results(name):
+def read_results(name: str) -> Results:
     """Read the results of ``benchmarks/<name>.py``.
 
     Parameters
@@ -194,7 +204,7 @@ def read_results(name):
     return Results(runs, stored["origin"], stored["notes"])
 
 
-def prediction_interval(values, level=0.95):
+def prediction_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """Interval in which one more run should lie, given a few.
 
     Mean ± t · sd · √(1 + 1/n): wider than the interval of the mean, since it is about one run.

@@ -5,13 +5,16 @@ from, a triplet is three. This room knows nothing of losses.
 """
 
 import warnings
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from snnlib.images import check_labels
+from snnlib.images import ImageSet, check_labels
 
 __all__ = [
     "BatchDataset",
@@ -62,23 +65,26 @@ class _Classes:
         return self.order[self.start[others] + rng.integers(0, self.size[others])]
 
     def groups(self, k, n, size, rng):
-        """`n` groups of `size` different images of class `k`, dealt from shuffle after shuffle."""
-        a_shuffle = self.size[k] // size
-        ranks = rng.permuted(np.tile(np.arange(self.size[k]), (-(-n // a_shuffle), 1)), axis=1)
-        groups = ranks[:, : a_shuffle * size].reshape(-1, size)[:n]
+        """`n` groups of `size` images of class `k`, dealt from shuffle after shuffle.
+
+        None is twice in a group, unless the class has too few: then each of its images is in every
+        group, as often as the others or once more.
+        """
+        a_shuffle = self.size[k] // size  # groups that one shuffle gives
+        a_group = -(-size // self.size[k])  # shuffles that one group takes
+        shuffles = -(-n // a_shuffle) if a_shuffle else n * a_group
+        ranks = rng.permuted(np.tile(np.arange(self.size[k]), (shuffles, 1)), axis=1)
+        if a_shuffle:
+            groups = ranks[:, : a_shuffle * size].reshape(-1, size)[:n]
+        else:
+            groups = ranks.reshape(n, -1)[:, :size]
         return self.order[self.start[k] + groups]
 
-    def check_groups(self, classes, size):
-        """Refuse more classes than there are, or more images of a class than it has."""
-        if len(self.names) < classes:
+    def check_classes(self, wanted):
+        """Refuse to put more classes into a batch than there are."""
+        if len(self.names) < wanted:
             raise ValueError(
-                f"a batch of {classes} classes needs as many, got only {self.names.tolist()}"
-            )
-        if (self.size < size).any():
-            few = self.size < size
-            counts = dict(zip(self.names[few].tolist(), self.size[few].tolist()))
-            raise ValueError(
-                f"a batch of {size} images a class needs as many of every class, got {counts}"
+                f"a batch of {wanted} classes needs as many, got only {self.names.tolist()}"
             )
 
     def check_positives(self):
@@ -104,7 +110,9 @@ def _draw_evenly(size, n, rng):
     return np.concatenate([rng.permutation(size) for _ in range(rounds)])[:n]
 
 
-def draw_pairs(labels, n, positive_share=0.5, *, seed):
+def draw_pairs(
+    labels: ArrayLike, n: int, positive_share: float = 0.5, *, seed: int | Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw pairs of images of the same class (positive) and of different classes (negative).
 
     First images come from repeated permutations, so every image is used about equally often. The
@@ -160,7 +168,7 @@ def draw_pairs(labels, n, positive_share=0.5, *, seed):
     return pairs, same
 
 
-def draw_triplets(labels, n, *, seed):
+def draw_triplets(labels: ArrayLike, n: int, *, seed: int | Sequence[int]) -> np.ndarray:
     """Draw triplets: an anchor, another image of its class (positive), one of another (negative).
 
     Balanced over the classes, however many images each has: every class gives about as many
@@ -202,7 +210,7 @@ def draw_triplets(labels, n, *, seed):
     return np.stack([anchors, positives, classes.balanced_negatives(anchors, rng)], axis=1)
 
 
-def triplet_pairs(triplets):
+def triplet_pairs(triplets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Take triplets apart into pairs: first all (anchor, positive), then all (anchor, negative).
 
     Parameters
@@ -221,11 +229,16 @@ def triplet_pairs(triplets):
     return pairs, np.repeat([True, False], len(triplets))
 
 
-def draw_batches(labels, n, classes, per_class, *, seed):
+def draw_batches(
+    labels: ArrayLike, n: int, classes: int, per_class: int, *, seed: int | Sequence[int]
+) -> np.ndarray:
     """Draw class-balanced batches: P classes a batch, K images of each.
 
     The classes of a batch are drawn at random. Of a class, every image is used about equally often,
-    and none twice in a batch. Hermans, Beyer and Leibe (2017), section 2, call them PK batches.
+    and none twice in a batch, unless the class has fewer than K: then all of them are in it, some
+    again. A copy is no help as a positive, since its distance is 0 whatever the network does, but
+    every image of a rare class serves as a negative. Hermans, Beyer and Leibe (2017), section 2,
+    call them PK batches.
 
     Parameters
     ----------
@@ -248,8 +261,8 @@ def draw_batches(labels, n, classes, per_class, *, seed):
     TypeError
         If the labels are not integers.
     ValueError
-        If a number is too small, the labels are empty or not in one dimension, there are fewer
-        classes than wanted, or a class has fewer images than wanted.
+        If a number is too small, the labels are empty or not in one dimension, or there are fewer
+        classes than wanted.
     """
     labels = check_labels(labels)
     if n < 1:
@@ -260,7 +273,7 @@ def draw_batches(labels, n, classes, per_class, *, seed):
             f"{classes} classes with {per_class} images"
         )
     grouped = _Classes(labels)
-    grouped.check_groups(classes, per_class)
+    grouped.check_classes(classes)
 
     rng = np.random.default_rng(seed)
     chosen = rng.random((n, len(grouped.names))).argsort(axis=1)[:, :classes]
@@ -277,13 +290,16 @@ class _Epochs(Dataset):
     What is drawn lies in random order, so a loader reads it from first to last without shuffling.
     """
 
+    #: Draws the columns of an epoch: positions (n, k), and targets (n,) if there are any.
+    _draw: Callable[..., tuple[np.ndarray, ...]]
+
     def __init__(self, images, n, seed, fresh):
         self.images = _as_tensor(images)
         self.n, self.seed, self.fresh = n, seed, fresh
-        self.epoch = None
+        self.epoch: int | None = None
         self.set_epoch(0)
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: int) -> None:
         """Draw anew or reshuffle for an epoch; the same epoch always gets the same batches.
 
         Parameters
@@ -300,15 +316,15 @@ class _Epochs(Dataset):
             order = np.random.default_rng((self.seed, epoch)).permutation(self.n)
             self.drawn = tuple(column[order] for column in self.drawn)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.n
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         """One example: images (k, c, h, w), and its targets, if it has any."""
         images, *targets = self.batch([index])
         return images[:, 0], *(target[0] for target in targets)
 
-    def batch(self, indices):
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
         """Gather a whole batch at once.
 
         Parameters
@@ -350,17 +366,25 @@ class PairDataset(_Epochs):
         As `draw_pairs`.
     """
 
-    def __init__(self, image_set, n, positive_share=0.5, *, seed, fresh=True):
+    def __init__(
+        self,
+        image_set: ImageSet,
+        n: int,
+        positive_share: float = 0.5,
+        *,
+        seed: int,
+        fresh: bool = True,
+    ) -> None:
         self._draw = partial(draw_pairs, image_set.labels, n, positive_share)
         super().__init__(image_set.images, n, seed, fresh)
 
     @property
-    def pairs(self):
+    def pairs(self) -> np.ndarray:
         """Positions of the two images of each pair in this epoch, shape (n, 2), int64."""
         return self.drawn[0]
 
     @property
-    def same(self):
+    def same(self) -> np.ndarray:
         """Whether they are of the same class, shape (n,), bool."""
         return self.drawn[1]
 
@@ -395,7 +419,15 @@ class TripletDataset(_Epochs):
         As `draw_triplets`; or if a class has no anchor or several, or anchors are of another size.
     """
 
-    def __init__(self, image_set, n, *, seed, fresh=True, anchors=None):
+    def __init__(
+        self,
+        image_set: ImageSet,
+        n: int,
+        *,
+        seed: int,
+        fresh: bool = True,
+        anchors: ImageSet | None = None,
+    ) -> None:
         images = image_set.images
         self.labels, self.anchor_of = image_set.labels, None
         if anchors is not None:
@@ -410,7 +442,7 @@ class TripletDataset(_Epochs):
         return (triplets,)
 
     @property
-    def triplets(self):
+    def triplets(self) -> np.ndarray:
         """Positions of anchor, positive and negative in this epoch, shape (n, 3), int64."""
         return self.drawn[0]
 
@@ -441,7 +473,9 @@ class BatchDataset(_Epochs):
         As `draw_batches`.
     """
 
-    def __init__(self, image_set, n, classes, per_class, *, seed):
+    def __init__(
+        self, image_set: ImageSet, n: int, classes: int, per_class: int, *, seed: int
+    ) -> None:
         self.labels = image_set.labels
         self.batch_size = classes * per_class
         self._batches = partial(draw_batches, image_set.labels, n, classes, per_class)
@@ -452,7 +486,7 @@ class BatchDataset(_Epochs):
         return positions, self.labels[positions[:, 0]]
 
     @property
-    def batches(self):
+    def batches(self) -> np.ndarray:
         """Positions of the images of each batch of this epoch, shape (n, P · K), int64."""
         return self.drawn[0].reshape(-1, self.batch_size)
 

@@ -5,24 +5,52 @@ import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.utils.data import DataLoader, SequentialSampler
 from tqdm import tqdm
 
-from snnlib.encoders import device
+from snnlib import encoders
 from snnlib.weights import check_weights, read_weights, write_weights
 
-__all__ = ["History", "fit", "one_cycle"]
+__all__ = ["Batches", "History", "fit", "one_cycle"]
 
-SPREAD_OF = 256  # embeddings from which it is judged whether they have collapsed
+RECENT = 256  # embeddings from which it is judged what an epoch has made of them
+LONG = 3  # epochs in a row that are no accident
+CHANCE = 0.6  # AUC below which a training has hardly begun to tell classes apart
+
+
+class Batches(Protocol):
+    """What `fit` trains on: examples in an order of their own, gathered a batch at a time."""
+
+    def __len__(self) -> int:
+        """Number of examples."""
+
+    def batch(self, indices: Sequence[int]) -> Sequence[Tensor]:
+        """Gather a whole batch.
+
+        Parameters
+        ----------
+        indices : sequence of int
+            Positions of its examples.
+
+        Returns
+        -------
+        sequence of Tensor
+            Images (k, b, c, h, w), where ``k`` is 2 for pairs, 3 for triplets and 1 for batches to
+            be mined, followed by the targets (b,) of the loss, if it has any.
+        """
 
 
 @dataclass
@@ -33,6 +61,10 @@ class History:
     ----------
     loss : list of float
         Mean training loss, measured while the weights were moving.
+    auc : list of float or None
+        How often, among the last embeddings of the epoch, a pair of one class was nearer than one
+        of two, by Euclidean distance: 1 is always, 0.5 is chance. The area under the ROC curve; for
+        triplets the share of those whose positive is nearer. None where the targets name no class.
     validation_loss : list of float
         Mean loss on the validation batches after the epoch; empty without validation.
     seconds : list of float
@@ -44,47 +76,53 @@ class History:
         None where the last weights were kept.
     """
 
-    loss: list = field(default_factory=list)
-    validation_loss: list = field(default_factory=list)
-    seconds: list = field(default_factory=list)
-    learning_rate: list = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    auc: list[float | None] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
     best_epoch: int | None = None
 
 
 def fit(
-    encoder,
-    data,
-    loss,
+    encoder: nn.Module,
+    data: Batches | DataLoader,
+    loss: Callable[..., Tensor],
     *,
-    epochs,
-    optimizer,
-    batch_size=None,
-    schedule=None,
-    validation=None,
-    patience=None,
-    checkpoint=None,
-    after_step=None,
-    after_epoch=None,
-    seed=0,
-    progress=True,
-):
+    epochs: int,
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+    batch_size: int | None = None,
+    schedule: Callable[[Optimizer, int], LRScheduler] | None = None,
+    validation: Batches | DataLoader | None = None,
+    patience: int | None = None,
+    max_grad_norm: float | None = None,
+    autocast: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    checkpoint: str | Path | None = None,
+    after_step: Callable[[int, Tensor], object] | None = None,
+    after_epoch: Callable[[History], object] | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> History:
     """Train an encoder in place.
 
     All images of a batch pass through the encoder together, be they pairs, triplets or a batch to
     be mined. Trouble is told once by a `RuntimeWarning` that names the section of the book's
     training clinic to read: embeddings that collapse to a point, an epoch in which nothing costs
-    anything, or a loss or weight that is no longer finite. If that is the training loss or a
-    weight, training ends and the encoder keeps the weights of the last epoch that was sound.
+    anything, a loss that has risen, distances that for three epochs tell classes apart hardly
+    better than chance, or a loss or weight that is no longer finite. If that is the training loss
+    or a weight, training ends and the encoder keeps the weights of the last epoch that was sound.
 
     Parameters
     ----------
     encoder : torch.nn.Module
-        Maps (n, c, h, w) to (n, d). Moved to the device chosen by `snnlib.encoders.device`.
-    data : torch.utils.data.Dataset
-        ``data.batch(indices)`` returns images of shape (k, b, c, h, w), where ``k`` is 2 for pairs,
-        3 for triplets and 1 for batches to be mined, followed by the targets (b,) of the loss, if
-        it has any. Its order is kept; if it has a method ``set_epoch(epoch)``, that is called
-        before each epoch.
+        Maps (n, c, h, w) to (n, d). If it is in training mode, layers of it that are in evaluation
+        mode stay there, as do weights that need no gradient. Afterwards all are in evaluation mode.
+    data : `Batches` or torch.utils.data.DataLoader
+        Such as the sets of `snnlib.sampling`, whose order is kept; if it has a method
+        ``set_epoch(epoch)``, that is called before each epoch. A loader's batches hold images
+        (b, c, h, w), one tensor for each of the k views, or views (b, k, c, h, w) in one, followed
+        by the targets (b,).
     loss : callable
         Takes ``k`` tensors of embeddings (b, d) and the targets, and returns a scalar. If it is a
         module with weights of its own, such as the proxies of a class, they are trained along.
@@ -94,15 +132,23 @@ def fit(
         Makes an optimizer from the parameters: ``partial(torch.optim.SGD, lr=0.05)``.
     batch_size : int, optional
         Pairs, triplets or images a step. To be left out if `data` comes in batches of its own and
-        says so by its attribute ``batch_size``.
+        says so by its attribute ``batch_size``, as a loader does.
     schedule : callable, optional
         Makes a learning-rate scheduler, stepped after every batch, from the optimizer and the
         total number of steps.
-    validation : torch.utils.data.Dataset, optional
+    validation : `Batches` or torch.utils.data.DataLoader, optional
         Batches like those of `data`, whose loss is measured after each epoch. If given, the
         weights of the best epoch are kept.
     patience : int, optional
         End training after so many epochs in a row without a lower validation loss.
+    max_grad_norm : float, optional
+        Norm of all gradients together at which they are clipped.
+    autocast : {torch.bfloat16, torch.float16}, optional
+        Half precision for those operations of the encoder that bear it. The loss is computed in
+        single precision, and in float16 scaled so that small gradients do not vanish; a step whose
+        gradients overflow is left out.
+    device : torch.device or str, optional
+        Where to train; what `snnlib.encoders.device` chooses if None. Encoder and loss are moved.
     checkpoint : path, optional
         File that holds the state after each whole epoch. If it exists, training goes on from
         there and ends at the same weights as an unbroken run. It is refused if it comes from other
@@ -114,8 +160,8 @@ def fit(
         Called with the `History` so far, after validation and before the checkpoint. Neither
         changes what is drawn at random in the training, whatever they draw themselves.
     seed : int, default 0
-        Seed of what is random inside the encoder, such as dropout. The global random state is
-        left as it was.
+        Seed of what is random inside the encoder, such as dropout, and inside a loader. The global
+        random state is left as it was.
     progress : bool, default True
         Whether to show a progress bar.
 
@@ -125,38 +171,48 @@ def fit(
 
     Raises
     ------
+    TypeError
+        If `data` neither gathers batches nor is a loader.
     ValueError
         If a number is out of range, `batch_size` is missing or not that of the data, `patience`
-        comes without `validation`, or the checkpoint belongs to another encoder, to another
-        training, or can't be read.
+        comes without `validation`, no weight is to be trained, a loader would break up the batches
+        of its set or repeat their first epoch, or the checkpoint belongs to another encoder, to
+        another training, or can't be read.
     """
     batch_size = _batch_size(data, batch_size)
-    _check_settings(epochs, batch_size, data, validation, patience)
-    trained = nn.ModuleDict({"encoder": encoder})
-    if isinstance(loss, nn.Module):
-        trained["loss"] = loss
-    trained.to(device())
-    run = _Run(encoder, trained, data, batch_size, epochs, optimizer, schedule, seed)
+    _check_settings(epochs, batch_size, data, validation, patience, max_grad_norm, autocast)
+    _check_source("data", data)
+    if validation is not None:
+        _check_source("validation", validation)
+    settings = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "seed": seed,
+        "max_grad_norm": max_grad_norm,
+        "autocast": None if autocast is None else str(autocast),
+    }
+    place = torch.device(device or encoders.device())
+    run = _Run(encoder, loss, data, place, settings, optimizer, schedule, autocast)
     if checkpoint is not None:
-        run.describe(loss)
+        run.describe()
         if Path(checkpoint).exists():
             run.load(checkpoint)
     history = run.history
     with tqdm(total=epochs * run.steps, disable=not progress, unit="step") as bar:
         bar.update(len(history.loss) * run.steps)
         while len(history.loss) < epochs and not run.out_of_patience(patience):
-            if not run.train_epoch(loss, bar, after_step):
+            if not run.train_epoch(bar, after_step):
                 break
             if validation is not None:
-                run.validate(validation, loss)
+                run.validate(validation)
             bar.set_postfix(loss=f"{history.loss[-1]:.4f}")
             if after_epoch:
                 after_epoch(history)
             if checkpoint is not None:
                 run.save(checkpoint)
     if run.kept is not None:
-        trained.load_state_dict(run.kept)
-    encoder.eval()
+        run.trained.load_state_dict(run.kept)
+    run.trained.eval()
     return history
 
 
@@ -179,86 +235,144 @@ def one_cycle(rate: float) -> Callable[[Optimizer, int], OneCycleLR]:
     return lambda optimizer, steps: OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
 
 
+def _check_source(name: str, source: Batches | DataLoader) -> None:
+    """Refuse what gathers no batches, and loaders that would spoil those of their set."""
+    if not isinstance(source, DataLoader):
+        if not hasattr(source, "batch"):
+            raise TypeError(
+                f"{name} must gather batches by a method `batch`, or be a DataLoader, got "
+                f"{type(source).__name__}"
+            )
+        return
+    dataset = source.dataset
+    own = getattr(dataset, "batch_size", None)
+    if own is not None and (
+        own != source.batch_size or not isinstance(source.sampler, SequentialSampler)
+    ):
+        raise ValueError(
+            f"the set of the loader {name} comes in batches of {own}, in an order of its own: "
+            f"expected batch_size={own} and shuffle=False"
+        )
+    if hasattr(dataset, "set_epoch") and source.persistent_workers:
+        raise ValueError(
+            f"the workers of the loader {name} would repeat the first epoch of their set: expected "
+            "persistent_workers=False"
+        )
+
+
 def _batch_size(data, wanted):
     own = getattr(data, "batch_size", None)
-    if wanted is None and own is None:
+    if wanted is None and own is None and not isinstance(data, DataLoader):
         raise ValueError("batch_size is needed, since the data has none of its own")
     if wanted is not None and own is not None and wanted != own:
         raise ValueError(f"batch_size must be that of the data, {own}, or left out, got {wanted}")
     return own if wanted is None else wanted
 
 
-def _check_settings(epochs, batch_size, data, validation, patience):
+def _check_settings(epochs, batch_size, data, validation, patience, max_grad_norm, autocast):
     at_least_one = {"epochs": epochs, "batch_size": batch_size, "len(data)": len(data)}
     if validation is not None:
         at_least_one["len(validation)"] = len(validation)
-    if patience is not None:
-        at_least_one["patience"] = patience
+    at_least_one["patience"] = patience
     for name, value in at_least_one.items():
-        if value < 1:
+        if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+    if batch_size is None and validation is not None and not isinstance(validation, DataLoader):
+        raise ValueError("batch_size is needed for the validation, since the loader has none")
     if patience is not None and validation is None:
         raise ValueError("patience needs validation data to watch, got validation=None")
+    if max_grad_norm is not None and not 0 < max_grad_norm < math.inf:
+        raise ValueError(f"max_grad_norm must be positive and finite, got {max_grad_norm}")
+    if autocast not in (None, torch.bfloat16, torch.float16):
+        raise ValueError(f"autocast must be torch.bfloat16 or torch.float16, got {autocast}")
 
 
 class _Run:
     """The state of one training: all that must be saved for it to go on elsewhere."""
 
-    def __init__(self, encoder, trained, data, batch_size, epochs, optimizer, schedule, seed):
-        self.encoder, self.trained, self.data = encoder, trained, data
-        self.steps = -(-len(data) // batch_size)
-        self.optimizer = optimizer(trained.parameters())
+    def __init__(self, encoder, loss, data, place, settings, optimizer, schedule, autocast):
+        self.encoder, self.loss, self.data, self.place = encoder, loss, data, place
+        self.settings, self.autocast = settings, autocast
+        self.trained = nn.ModuleDict({"encoder": encoder})
+        if isinstance(loss, nn.Module):
+            self.trained["loss"] = loss
+        self.frozen = [
+            layer
+            for part in self.trained.values()
+            for layer in part.modules()
+            if part.training and not layer.training
+        ]
+        weights = list(self.trained.to(place).parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            raise ValueError("no weight is to be trained: none of them requires a gradient")
+        self.steps = _steps(data, settings["batch_size"])
+        self.optimizer = optimizer(weights)
         self.optimizer_defaults = dict(self.optimizer.defaults)  # a schedule may change them
-        self.schedule = schedule(self.optimizer, epochs * self.steps) if schedule else None
+        steps = settings["epochs"] * self.steps
+        self.schedule = schedule(self.optimizer, steps) if schedule else None
+        self.scaler = torch.amp.GradScaler(place.type, enabled=autocast is torch.float16)
         self.history = History()
         self.kept = None  # weights of the best epoch, once there is validation
         self.told = set()  # sections of the clinic that this training was sent to
-        self.settings = {
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "seed": seed,
-            "examples": len(data),
-        }
 
-    def describe(self, loss):
+    def describe(self):
         """Add to the settings what tells this training from one of other data or another loss."""
         defaults = ", ".join(
             f"{k}={v}" for k, v in self.optimizer_defaults.items() if v is not None
         )
         self.settings |= {
-            "loss": _described(loss),
+            "loss": _described(self.loss),
             "optimizer": f"{type(self.optimizer).__name__}({defaults})",
-            "data": _fingerprint(self.data, self.settings["batch_size"]),
+            "examples": len(getattr(self.data, "dataset", self.data)),
+            "data": self._fingerprint(),
         }
 
-    def train_epoch(self, loss, bar, after_step=None):
+    def _fingerprint(self):
+        """Hash of the first batch of the first epoch, images and targets.
+
+        Data that vary their images at random by another generator than PyTorch's have none: they
+        give another batch each time.
+        """
+
+        def digest():
+            _set_epoch(self.data, 0)
+            hashed = hashlib.sha256()
+            with _own_randomness(self.place, seed=0):
+                for tensor in next(_batches(self.data, self.settings["batch_size"])):
+                    hashed.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+                    hashed.update(tensor.cpu().contiguous().numpy().tobytes())
+            return hashed.hexdigest()[:16]
+
+        first = digest()
+        return first if digest() == first else "never the same twice"
+
+    def train_epoch(self, bar, after_step=None):
         """Train for one epoch; False, with the weights from before it, if it went wrong."""
         epoch = len(self.history.loss)
-        if hasattr(self.data, "set_epoch"):
-            self.data.set_epoch(epoch)
+        _set_epoch(self.data, epoch)
         before = _copy(self.trained.state_dict())
         self.trained.train()
-        losses, start = [], time.perf_counter()
-        recent = deque()  # the last embeddings, about SPREAD_OF of them
-        with _own_randomness():
-            torch.manual_seed(_epoch_seed(self.settings["seed"], epoch))
+        for layer in self.frozen:
+            layer.eval()
+        values, sizes, start = [], [], time.perf_counter()
+        recent: deque = deque()  # embeddings and targets of the last batches,
+        held = 0  # about RECENT embeddings
+        with _own_randomness(self.place, _epoch_seed(self.settings["seed"], epoch)):
             for batch in _batches(self.data, self.settings["batch_size"]):
-                value, embeddings = _loss_of(self.encoder, batch, loss)
-                self.optimizer.zero_grad()
-                value.backward()
-                self.optimizer.step()
+                value, embeddings = self._loss_of(batch)
                 rate = self.optimizer.param_groups[0]["lr"]
-                if self.schedule:
-                    self.schedule.step()
-                losses.append(value.detach())
-                recent.append(embeddings.detach().flatten(0, 1))
-                while sum(map(len, recent)) - len(recent[0]) >= SPREAD_OF:
-                    recent.popleft()
+                self._step(value)
+                values.append(value.detach())
+                sizes.append(embeddings.shape[1])
+                recent.append((embeddings.detach(), batch[1:]))
+                held += embeddings.shape[:2].numel()
+                while held - recent[0][0].shape[:2].numel() >= RECENT:
+                    held -= recent.popleft()[0].shape[:2].numel()
                 bar.update()
                 if after_step:
-                    with _own_randomness():
-                        after_step(epoch * self.steps + len(losses), losses[-1])
-        losses = torch.stack(losses)
+                    with _own_randomness(self.place):
+                        after_step(epoch * self.steps + len(values), values[-1])
+        losses = torch.stack(values)
         if wrong := _what_went_wrong(losses, self.trained):
             self.trained.load_state_dict(before)
             self._tell(
@@ -267,22 +381,66 @@ class _Run:
                 "its weights from before this epoch",
             )
             return False
-        if _collapsed(torch.cat(list(recent))):
-            self._tell(
+        self.history.seconds.append(time.perf_counter() - start)
+        self.history.loss.append(_mean(losses, sizes))
+        self.history.auc.append(_auc(recent))
+        self.history.learning_rate.append(rate)
+        for trouble in self._troubles(recent, idle=not losses.any()):
+            self._tell(*trouble)
+        return True
+
+    def _loss_of(self, batch):
+        images, *targets = (tensor.to(self.place) for tensor in batch)
+        if self.autocast is None:
+            embeddings = self.encoder(images.flatten(0, 1))
+        else:
+            with torch.autocast(self.place.type, self.autocast):
+                embeddings = self.encoder(images.flatten(0, 1))
+            embeddings = embeddings.float()
+        embeddings = embeddings.unflatten(0, images.shape[:2])
+        return self.loss(*embeddings, *targets), embeddings
+
+    def _step(self, value):
+        """Move the weights against the slope of a loss."""
+        self.optimizer.zero_grad()
+        self.scaler.scale(value).backward()
+        if (largest := self.settings["max_grad_norm"]) is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.trained.parameters(), largest)
+        scale = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        left_out = self.scaler.get_scale() < scale  # gradients have overflown
+        if self.schedule and not left_out:
+            self.schedule.step()
+
+    def _troubles(self, recent, idle):
+        """What is wrong with the epoch that has just ended: sections of the clinic, and words."""
+        losses, auc = self.history.loss, self.history.auc[-LONG:]
+        epoch, lowest = len(losses), min(losses)
+        if _collapsed(torch.cat([z.flatten(0, 1) for z, _ in recent])):
+            yield (
                 "Collapse",
-                f"embeddings collapsed in epoch {epoch + 1}: all images lie in nearly one point, "
+                f"embeddings collapsed in epoch {epoch}: all images lie in nearly one point, "
                 "so no distance tells classes apart",
             )
-        if not losses.any():
-            self._tell(
+        elif len(auc) == LONG and all(area is not None and area < CHANCE for area in auc):
+            yield (
+                "A learning rate too high",
+                f"hardly better than chance up to epoch {epoch}: for {LONG} epochs a pair of one "
+                f"class was nearer than one of two in less than {100 * CHANCE:.0f} % of cases",
+            )
+        if idle:
+            yield (
                 "Nothing is active",
-                f"nothing was learned in epoch {epoch + 1}: every loss was 0, since no pair or "
+                f"nothing was learned in epoch {epoch}: every loss was 0, since no pair or "
                 "triplet is active",
             )
-        self.history.seconds.append(time.perf_counter() - start)
-        self.history.loss.append(_mean(losses, self.data, self.settings["batch_size"]))
-        self.history.learning_rate.append(rate)
-        return True
+        if losses[-1] - lowest > abs(losses[0]) / 2:
+            yield (
+                "A learning rate too high",
+                f"the loss rose to {losses[-1]:.4g} in epoch {epoch}, after {lowest:.4g} before",
+            )
 
     def _tell(self, section, words):
         """Warn, once a section, at the line that called `fit`."""
@@ -291,15 +449,17 @@ class _Run:
             words = f"{words} (see “{section}” in the training clinic of the book)"
             warnings.warn(words, RuntimeWarning, stacklevel=4)
 
-    def validate(self, validation, loss):
+    def validate(self, validation):
         """Measure the validation loss and keep the weights if none was lower."""
         self.trained.eval()
-        size = self.settings["batch_size"]
-        with torch.no_grad():
-            batches = _batches(validation, size)
-            losses = torch.stack([_loss_of(self.encoder, batch, loss)[0] for batch in batches])
+        losses, sizes = [], []
+        with torch.no_grad(), _own_randomness(self.place, seed=0):
+            size = getattr(validation, "batch_size", None) or self.settings["batch_size"]
+            for batch in _batches(validation, size):
+                losses.append(self._loss_of(batch)[0])
+                sizes.append(batch[0].shape[1])
         values, best = self.history.validation_loss, self.history.best_epoch
-        values.append(_mean(losses, validation, size))
+        values.append(_mean(torch.stack(losses), sizes))
         if not math.isfinite(values[-1]):
             self._tell(
                 "Not a number", f"the validation loss was {values[-1]} in epoch {len(values)}"
@@ -324,6 +484,7 @@ class _Run:
             "weights": {name: part.state_dict() for name, part in self.trained.items()},
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict() if self.schedule else None,
+            "scaler": self.scaler.state_dict(),
             "history": asdict(self.history),
             "kept": self.kept,
         }
@@ -331,7 +492,7 @@ class _Run:
 
     def load(self, path):
         """Take over the state in `path` after checking that it belongs to this training."""
-        state = _read_checkpoint(path)
+        state = _read_checkpoint(path, self.place)
         if set(state["weights"]) != set(self.trained):
             parts = [" and ".join(sorted(of)) for of in (state["weights"], self.trained)]
             raise ValueError(
@@ -352,6 +513,8 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule:
             self.schedule.load_state_dict(state["schedule"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
         self.history = History(**state["history"])
         self.kept = state["kept"]
 
@@ -366,49 +529,76 @@ def _described(loss):
     return getattr(loss, "__qualname__", type(loss).__name__)
 
 
-def _fingerprint(data, batch_size):
-    """Hash of the first batch of the first epoch, images and targets.
-
-    Data that vary their images at random have none: they give another batch each time.
-    """
-
-    def digest():
-        if hasattr(data, "set_epoch"):
-            data.set_epoch(0)
-        hashed = hashlib.sha256()
-        for tensor in next(_batches(data, batch_size)):
-            hashed.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            hashed.update(tensor.cpu().contiguous().numpy().tobytes())
-        return hashed.hexdigest()[:16]
-
-    first = digest()
-    return first if digest() == first else "never the same twice"
+def _steps(data, batch_size):
+    return len(data) if isinstance(data, DataLoader) else -(-len(data) // batch_size)
 
 
-def _own_randomness():
-    """Leave the global random state as it was, on the device that is used."""
-    place = device()
-    return torch.random.fork_rng([place] if place.type == "cuda" else [])
+def _set_epoch(data, epoch):
+    """Tell data which epoch begins: a set, or what a loader or a subset draws from."""
+    if hasattr(data, "set_epoch"):
+        data.set_epoch(epoch)
+    for part in ("dataset", "sampler", "batch_sampler"):
+        if getattr(data, part, None) is not None:
+            _set_epoch(getattr(data, part), epoch)
 
 
 def _batches(data, size):
-    # Everything is in memory and in its order, and a dataset gathers whole batches by itself: a
-    # DataLoader would have nothing to add but its own time.
+    """Views (k, b, c, h, w) and targets (b,), batch after batch."""
+    if isinstance(data, DataLoader):
+        yield from map(_views_first, data)
+        return
+    # Where all is in memory and in its order, and a set gathers whole batches by itself, a loader
+    # would have nothing to add but its own time.
     for start in range(0, len(data), size):
         yield data.batch(range(start, min(start + size, len(data))))
 
 
-def _loss_of(encoder, batch, loss):
-    images, *targets = (tensor.to(device()) for tensor in batch)
-    embeddings = encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-    return loss(*embeddings, *targets), embeddings
+def _views_first(batch):
+    """The views and targets of what a loader has stacked."""
+    first, *others = [batch] if isinstance(batch, Tensor) else batch
+    if first.ndim == 5:  # each example came with all its views
+        return first.transpose(0, 1), *others
+    views = [first, *(tensor for tensor in others if tensor.shape == first.shape)]
+    return torch.stack(views), *others[len(views) - 1 :]
 
 
-def _mean(losses, data, batch_size):
+@contextmanager
+def _own_randomness(place, seed=None):
+    """Leave the global random state as it was, on the device that is used."""
+    with torch.random.fork_rng([place] if place.type == "cuda" else []):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
+
+
+def _mean(losses, sizes):
     """Mean over examples, of which the last batch may have fewer."""
-    sizes = torch.full_like(losses, batch_size)
-    sizes[-1] = len(data) - batch_size * (len(losses) - 1)
+    sizes = torch.tensor(sizes, dtype=losses.dtype, device=losses.device)
     return ((losses * sizes).sum() / sizes.sum()).item()
+
+
+def _auc(recent):
+    """How often a positive pair is nearer than a negative one, or None without positives."""
+    views = torch.cat([embeddings for embeddings, _ in recent], dim=1)[:, -RECENT:].cpu().double()
+    if len(views) == 3:
+        to_positive, to_negative = torch.linalg.vector_norm(views[1:] - views[0], dim=2)
+        return (to_positive < to_negative).double().mean().item()
+    columns = [column for _, (column, *_) in recent if column.ndim == 1]
+    if not columns:
+        return None
+    targets = torch.cat(columns)[-RECENT:].cpu()
+    if len(views) == 2 and targets.dtype == torch.bool:
+        same, D = targets, torch.linalg.vector_norm(views[0] - views[1], dim=1)
+    elif len(views) == 1 and not targets.is_floating_point():
+        i, j = torch.triu_indices(len(targets), len(targets), offset=1)
+        same, D = targets[i] == targets[j], functional.pdist(views[0])
+    else:
+        return None
+    if same.all() or not same.any():
+        return None
+    far = D[~same].sort().values
+    nearer_far = torch.searchsorted(far, D[same]) + torch.searchsorted(far, D[same], right=True)
+    return 1 - nearer_far.double().mean().item() / (2 * len(far))
 
 
 def _copy(weights):
@@ -439,9 +629,9 @@ def _collapsed(points):
     return len(points) > 2 and points.std(dim=0).norm() <= 1e-2 * points.norm(dim=1).mean()
 
 
-def _read_checkpoint(path):
-    entries = ("settings", "weights", "optimizer", "schedule", "history", "kept")
+def _read_checkpoint(path, place):
+    entries = ("settings", "weights", "optimizer", "schedule", "scaler", "history", "kept")
     try:
-        return read_weights(path, entries, place=device())
+        return read_weights(path, entries, place)
     except ValueError as error:
         raise ValueError(f"checkpoint {error}; delete it to start anew") from error

@@ -1,16 +1,20 @@
 """Weights on disk: written whole or not at all, read without running anything that is in them."""
 
-import pickle
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from snnlib.whole_files import written_whole
 
 __all__ = ["check_weights", "read_weights", "write_weights"]
 
 
-def write_weights(state, file):
+def write_weights(state: dict[str, Any], file: str | Path) -> None:
     """Write tensors, numbers, words, and lists and dictionaries of them.
 
     Numbers of NumPy become plain ones: a file that holds others can't be read back.
@@ -37,7 +41,9 @@ def _plain(value):
     return value
 
 
-def read_weights(file, entries, place="cpu"):
+def read_weights(
+    file: str | Path, entries: Iterable[str], place: torch.device | str = "cpu"
+) -> dict[str, Any]:
     """Read what `write_weights` wrote.
 
     Parameters
@@ -60,15 +66,29 @@ def read_weights(file, entries, place="cpu"):
     """
     try:
         state = torch.load(file, map_location=place, weights_only=True)
-        missing = set(entries) - set(state)
-    except (OSError, RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{file} can't be read ({error})") from error
+    except OSError as error:
+        raise ValueError(f"{file} can't be read ({error.strerror or error})") from error
+    except Exception as error:  # broken bytes may lead to any
+        # PyTorch's own words advise to read it all the same, which would run what is in it.
+        raise ValueError(f"{file} can't be read ({_fault(file)})") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{file} can't be read (expected a dict, got {type(state).__name__})")
+    missing = set(entries) - set(state)
     if missing:
         raise ValueError(f"{file} lacks {sorted(missing)}")
     return state
 
 
-def check_weights(file, weights, encoder):
+def _fault(file):
+    """What is wrong with a file that is there; PyTorch writes zip archives."""
+    if zipfile.is_zipfile(file):
+        return "it holds something other than plain values and tensors"
+    return "it is no file of weights, or only a part of one"
+
+
+def check_weights(
+    file: str | Path, weights: Mapping[str, torch.Tensor], encoder: nn.Module
+) -> None:
     """Refuse weights of another network.
 
     Parameters

@@ -1,6 +1,9 @@
 """A metric learned in closed form: directions in which parts of one class differ count for less."""
 
+from typing import Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.covariance import ledoit_wolf
 from sklearn.utils.multiclass import check_classification_targets
@@ -31,7 +34,11 @@ class WithinClassWhitening(TransformerMixin, BaseEstimator):
         Width d of the points.
     """
 
-    def fit(self, X, y):
+    matrix_: np.ndarray
+    variances_: np.ndarray
+    n_features_in_: int
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Learn the spread within classes.
 
         Parameters
@@ -51,15 +58,15 @@ class WithinClassWhitening(TransformerMixin, BaseEstimator):
             If points are not finite, shapes do not match, labels are no classes, or no two points
             of a class differ.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
+        points, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
         check_classification_targets(y)
         classes, members = np.unique(y, return_inverse=True)
-        means = np.stack([X[members == k].mean(axis=0) for k in range(len(classes))])
-        residuals = X - means[members]
+        means = np.stack([points[members == k].mean(axis=0) for k in range(len(classes))])
+        residuals = points - means[members]
         if not residuals.any():
             raise ValueError(
-                f"no two points of a class differ: {len(X)} points in {len(classes)} classes have "
-                "no spread to learn from"
+                f"no two points of a class differ: {len(points)} points in {len(classes)} classes "
+                "have no spread to learn from"
             )
         covariance, _ = ledoit_wolf(residuals, assume_centered=True)
         variances, directions = np.linalg.eigh(covariance)
@@ -67,7 +74,7 @@ class WithinClassWhitening(TransformerMixin, BaseEstimator):
         self.variances_ = variances[::-1]
         return self
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Whiten points.
 
         Parameters

@@ -12,6 +12,12 @@ from small_book import SmallBook
 
 from snnlib.images import ImageSet
 
+# Tests compare networks with plain loops, which run on the processor; so networks run there, too,
+# whatever else a machine has. SNNLIB_TEST_DEVICE=cuda leaves them a GPU, to see what it does.
+# Set before PyTorch is loaded, which looks once.
+if os.environ.get("SNNLIB_TEST_DEVICE") != "cuda":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("SNNLIB_CACHE", str(ROOT / "_build" / "arrays"))  # not the user's own
 
@@ -24,6 +30,14 @@ if os.environ.get("SNNLIB_DATA"):
     if not mirror.is_dir():
         raise NotADirectoryError(f"SNNLIB_DATA must name a folder, got {str(mirror)!r}")
     os.environ["SNNLIB_DATA"] = str(mirror)  # kernels run in another folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_mps():
+    """Hide the GPU of a Mac, for which PyTorch has no environment variable."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.backends.mps.is_available", lambda: False)
+        yield
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def source(tmp_path):
     file = tmp_path / "source"
-    file.write_text("first")
+    file.write_text("first", encoding="utf-8")
     return file
 
 
@@ -65,9 +65,9 @@ def test_each_name_and_each_state_of_a_source_is_an_entry(source):
     cached_arrays("a", [source], make)
     cached_arrays("b", [source], make)
     assert len(made) == 2
-    source.write_text("other")  # of the same size
+    source.write_text("other", encoding="utf-8")  # of the same size
     assert cached_arrays("a", [source], make)["labels"][0] == 3
-    source.write_text("first")
+    source.write_text("first", encoding="utf-8")
     assert cached_arrays("a", [source], make)["labels"][0] == 1
     assert len(made) == 3
 
@@ -76,15 +76,15 @@ def test_where_a_file_ends_and_the_next_begins_is_told_apart(tmp_path):
     files = [tmp_path / name for name in "ab"]
     made = []
     for first, second in [("xy", "z"), ("x", "yz")]:
-        files[0].write_text(first)
-        files[1].write_text(second)
+        files[0].write_text(first, encoding="utf-8")
+        files[1].write_text(second, encoding="utf-8")
         cached_arrays("a", files, counting(made))
     assert len(made) == 2
 
 
 def test_old_states_are_forgotten(source, folder):
     for state in range(5):
-        source.write_text(str(state))
+        source.write_text(str(state), encoding="utf-8")
         cached_arrays("a", [source], counting([]))
         for k, entry in enumerate(sorted(folder.iterdir(), key=lambda e: e.stat().st_mtime_ns)):
             os.utime(entry, (1000 + 10 * state + k, 1000 + 10 * state + k))
@@ -137,7 +137,7 @@ def test_an_error_while_writing_leaves_nothing_half_written(source, folder, monk
 
 
 def test_where_nothing_can_be_written_arrays_are_made_each_time(source, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("SNNLIB_CACHE", str(tmp_path / "file" / "below"))
     made = []
     for _ in range(2):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics import get_scorer, roc_auc_score
 from sklearn.neighbors import NearestCentroid
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from torch import nn
@@ -220,3 +221,32 @@ def test_an_anchor_without_a_direction_is_refused():
     fitted = AnchorClassifier(unit_length=True).fit([[1.0, 0], [0, 1]], ["a", "b"])
     with pytest.raises(ValueError, match=r"embeddings of \['c'\] cancel out"):
         fitted.with_anchor("c", [[1.0, 0], [-1, 0]])
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_decision_function_agrees_with_the_nearest_anchor(k):
+    rng = np.random.default_rng(k)
+    Z, y = rng.normal(size=(200, 3)), np.arange(200) % k
+    classifier = AnchorClassifier().fit(Z + 0.3 * y[:, None], y)
+    scores = classifier.decision_function(Z)
+    said = (scores > 0).astype(int) if k == 2 else scores.argmax(axis=1)
+    assert scores.shape == ((200,) if k == 2 else (200, 4))
+    assert np.array_equal(said, classifier.predict(Z))
+    # Scikit-learn's own ranking of it, against the distances by hand.
+    D = classifier.distances(Z)
+    if k == 2:
+        expected = roc_auc_score(y, D[:, 0] - D[:, 1])
+        theirs = get_scorer("roc_auc")(classifier, Z, y)
+        assert theirs == pytest.approx(expected)
+
+
+def test_weights_of_samples_count():
+    classifier = AnchorClassifier().fit([[0.0], [10.0]], ["a", "b"])
+    Z, y, weights = [[1.0], [2.0], [9.0]], ["a", "b", "b"], [1.0, 3.0, 4.0]
+    assert classifier.score(Z, y) == pytest.approx(2 / 3)
+    assert classifier.score(Z, y, sample_weight=weights) == pytest.approx(5 / 8)
+
+
+def test_bad_batch_sizes(blobs):
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        embed(mlp(16, 4, seed=0), blobs.images, batch_size=0)

@@ -14,17 +14,17 @@ from sklearn.neighbors import NearestNeighbors
 from snnlib.evaluation import (
     ClusterAccuracy,
     Estimate,
-    Retrieval,
-    Verification,
+    RetrievalScores,
+    VerificationScores,
     angular_distance,
     choose_threshold,
     cluster_accuracy,
     escapes,
     false_alarms,
-    retrieve,
-    separate,
-    share,
-    verify,
+    proportion,
+    retrieval_scores,
+    roc_auc,
+    verification_scores,
 )
 
 
@@ -39,16 +39,16 @@ def test_share_is_wilsons():
     n, k, z = 50, 3, 1.959963984540054
     centre = (k + z**2 / 2) / (n + z**2)
     width = z / (n + z**2) * np.sqrt(k * (n - k) / n + z**2 / 4)
-    assert share(k, n) == Estimate(
+    assert proportion(k, n) == Estimate(
         k / n, pytest.approx(centre - width), pytest.approx(centre + width)
     )
-    assert share(9504, 10_000).percent() == "95.04 % (94.60 to 95.45)"
+    assert proportion(9504, 10_000).percent() == "95.04 % (94.60 to 95.45)"
 
 
 @pytest.mark.parametrize(("successes", "n"), [(3, 2), (-1, 2), (0, 0)])
 def test_bad_counts(successes, n):
     with pytest.raises(ValueError, match=f"got {successes} of {n}"):
-        share(successes, n)
+        proportion(successes, n)
 
 
 def clouds(rng, centres, sizes, spread=0.1):
@@ -119,22 +119,22 @@ def test_no_other_threshold_judges_more_pairs_rightly(pairs):
 def test_verification(rng):
     distances = np.concatenate([rng.normal(1, 0.5, 300), rng.normal(2, 0.5, 200)])
     same = np.repeat([True, False], [300, 200])
-    result = verify(distances, same, 1.5)
-    assert isinstance(result, Verification)
+    result = verification_scores(distances, same, 1.5)
+    assert isinstance(result, VerificationScores)
     assert result.auc.value == pytest.approx(roc_auc_score(same, -distances))
     assert result.auc.low < result.auc.value < result.auc.high
     assert result.accuracy.value == np.mean((distances < 1.5) == same)
     assert np.trapezoid(result.true_positive_rate, result.false_positive_rate) == pytest.approx(
         result.auc.value
     )
-    assert verify(distances, same, 1.5).auc == result.auc
+    assert verification_scores(distances, same, 1.5).auc == result.auc
 
 
 def test_the_interval_of_the_area_has_the_width_of_the_formula(rng):
     """Hanley and McNeil (1982), equation 1, which holds approximately."""
     distances = np.concatenate([rng.normal(0, 1, 400), rng.normal(1, 1, 400)])
     same = np.repeat([True, False], 400)
-    auc = verify(distances, same, 0.5).auc
+    auc = verification_scores(distances, same, 0.5).auc
     a, n = auc.value, 400
     q1, q2 = a / (2 - a), 2 * a**2 / (1 + a)
     error = np.sqrt((a * (1 - a) + (n - 1) * (q1 - a**2 + q2 - a**2)) / n**2)
@@ -151,27 +151,27 @@ def test_the_interval_of_the_area_has_the_width_of_the_formula(rng):
     ],
 )
 def test_bad_pairs(distances, same, message):
-    for judge in (choose_threshold, lambda d, s: verify(d, s, 1.0)):
+    for judge in (choose_threshold, lambda d, s: verification_scores(d, s, 1.0)):
         with pytest.raises(ValueError, match=message):
             judge(np.array(distances), np.array(same))
 
 
 def test_separation_is_the_area_of_scikit_learn(rng):
     near, far = rng.normal(0, 1, 80), rng.normal(1, 1, 120)
-    result = separate(near, far)
+    result = roc_auc(near, far)
     truth = np.repeat([0, 1], [80, 120])
     assert result.value == pytest.approx(roc_auc_score(truth, np.concatenate([near, far])))
     assert result.value == pytest.approx(np.mean(near[:, None] < far))
     assert 0.5 < result.low < result.value < result.high < 1
-    assert separate(far, near).value == pytest.approx(1 - result.value)
+    assert roc_auc(far, near).value == pytest.approx(1 - result.value)
 
 
 def test_the_seed_alone_decides_the_interval_of_a_separation(rng):
     near, far = rng.normal(0, 1, 40), rng.normal(1, 1, 40)
     usual, same, other = (
-        separate(near, far),
-        separate(near, far, seed=0),
-        separate(near, far, seed=1),
+        roc_auc(near, far),
+        roc_auc(near, far, seed=0),
+        roc_auc(near, far, seed=1),
     )
     assert usual == same
     assert other.value == usual.value
@@ -179,10 +179,10 @@ def test_the_seed_alone_decides_the_interval_of_a_separation(rng):
 
 
 def test_separations_known():
-    assert separate([1, 2, 3], [4, 5]) == Estimate(1, 1, 1)
-    assert separate([4, 5], [1, 2, 3]) == Estimate(0, 0, 0)
-    assert separate([1, 1], [1, 1, 1]).value == 0.5
-    assert separate([1, 3], [2, 3]).value == 2.5 / 4
+    assert roc_auc([1, 2, 3], [4, 5]) == Estimate(1, 1, 1)
+    assert roc_auc([4, 5], [1, 2, 3]) == Estimate(0, 0, 0)
+    assert roc_auc([1, 1], [1, 1, 1]).value == 0.5
+    assert roc_auc([1, 3], [2, 3]).value == 2.5 / 4
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_separations_known():
 )
 def test_bad_separations(near, far, message):
     with pytest.raises(ValueError, match=message):
-        separate(near, far)
+        roc_auc(near, far)
 
 
 def test_angles_known_and_of_a_loop(rng):
@@ -253,7 +253,7 @@ def naive_retrieval(Z, labels):
 @given(embedded_classes())
 def test_retrieval_equal_to_a_naive_loop(case):
     Z, labels = case
-    result = retrieve(Z, labels)
+    result = retrieval_scores(Z, labels)
     recall, precision = naive_retrieval(Z, labels)
     assert result.recall_at_1.value == pytest.approx(recall)
     assert result.map_at_r.value == pytest.approx(precision)
@@ -270,17 +270,17 @@ def test_retrieval_equal_to_pytorch_metric_learning(case):
         k="max_bin_count",
         knn_func=CustomKNN(LpDistance(normalize_embeddings=False)),
     ).get_accuracy(torch.tensor(Z), torch.tensor(labels))
-    ours = retrieve(Z, labels)
+    ours = retrieval_scores(Z, labels)
     assert ours.recall_at_1.value == pytest.approx(theirs["precision_at_1"])
     assert ours.map_at_r.value == pytest.approx(theirs["mean_average_precision_at_r"])
 
 
 def test_retrieval_of_clear_and_of_mixed_classes(rng):
     labels = np.repeat([0, 1], 300)
-    clear = retrieve(rng.normal(size=(600, 2)) + 100 * labels[:, None], labels)
-    assert isinstance(clear, Retrieval)
+    clear = retrieval_scores(rng.normal(size=(600, 2)) + 100 * labels[:, None], labels)
+    assert isinstance(clear, RetrievalScores)
     assert clear.recall_at_1.value == clear.map_at_r.value == 1
-    mixed = retrieve(rng.normal(size=(600, 2)), labels)
+    mixed = retrieval_scores(rng.normal(size=(600, 2)), labels)
     assert 0.4 < mixed.recall_at_1.value < 0.6
     # Of R places half are right, and P(i) is about a half there: a quarter.
     assert 0.24 < mixed.map_at_r.low < mixed.map_at_r.value < mixed.map_at_r.high < 0.27
@@ -291,20 +291,75 @@ def test_retrieval_does_not_depend_on_how_the_table_is_cut(rng):
     Z, labels = rng.normal(size=(4000, 3)), rng.integers(0, 3, 4000)
     nearest = NearestNeighbors(n_neighbors=1).fit(Z).kneighbors()[1][:, 0]  # never itself
     expected = (labels[nearest] == labels).mean()
-    assert retrieve(Z, labels).recall_at_1.value == pytest.approx(expected)
+    assert retrieval_scores(Z, labels).recall_at_1.value == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
     ("Z", "labels", "message"),
     [
         (np.zeros((3, 2)), np.array([0, 0]), "got 3 embeddings and 2 labels"),
-        (np.zeros((3, 2)), np.array([0, 0, 4]), r"class \[4\] has one only"),
+        (np.zeros((3, 2)), np.array([0, 0, 4]), r"of the classes \[4\] have no image to find"),
         (np.full((2, 2), np.nan), np.array([0, 0]), "NaN"),
     ],
 )
 def test_bad_retrieval(Z, labels, message):
     with pytest.raises(ValueError, match=message):
-        retrieve(Z, labels)
+        retrieval_scores(Z, labels)
+
+
+def naive_search(Z, labels, gallery, gallery_labels):
+    recalls, precisions = [], []
+    for z, label in zip(Z, labels):
+        order = sorted(range(len(gallery)), key=lambda j: np.linalg.norm(z - gallery[j]))
+        right = [gallery_labels[j] == label for j in order]
+        R = int((gallery_labels == label).sum())
+        terms = [sum(right[:i]) / i for i in range(1, R + 1) if right[i - 1]]
+        recalls.append(right[0])
+        precisions.append(sum(terms) / R)
+    return np.mean(recalls), np.mean(precisions)
+
+
+@given(embedded_classes(), st.integers(2, 20), st.integers(0, 1000))
+def test_a_gallery_equal_to_a_naive_loop_and_to_pytorch_metric_learning(case, n, seed):
+    gallery, gallery_labels = case
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(gallery_labels, n)  # not every class asks
+    Z = rng.normal(size=(n, 3)) + 0.2 * labels[:, None]
+    ours = retrieval_scores(Z, labels, gallery, gallery_labels)
+    recall, precision = naive_search(Z, labels, gallery, gallery_labels)
+    assert ours.recall_at_1.value == pytest.approx(recall)
+    assert ours.map_at_r.value == pytest.approx(precision)
+    theirs = AccuracyCalculator(
+        include=("precision_at_1", "mean_average_precision_at_r"),
+        k="max_bin_count",
+        knn_func=CustomKNN(LpDistance(normalize_embeddings=False)),
+    ).get_accuracy(*map(torch.tensor, (Z, labels, gallery, gallery_labels)))
+    assert ours.recall_at_1.value == pytest.approx(theirs["precision_at_1"])
+    assert ours.map_at_r.value == pytest.approx(theirs["mean_average_precision_at_r"])
+
+
+def test_a_gallery_of_one_image_a_class(rng):
+    """R is 1, so that both figures are the accuracy of the nearest image."""
+    gallery, labels = np.eye(4) * 3, rng.integers(0, 4, 200)
+    Z = gallery[labels] + rng.normal(size=(200, 4))
+    expected = (((Z[:, None] - gallery) ** 2).sum(axis=2).argmin(axis=1) == labels).mean()
+    result = retrieval_scores(Z, labels, gallery, np.arange(4))
+    assert result.recall_at_1.value == pytest.approx(expected)
+    assert result.map_at_r.value == pytest.approx(expected)
+
+
+def test_bad_galleries():
+    Z, y = np.zeros((3, 2)), np.array([0, 0, 4])
+    with pytest.raises(ValueError, match=r"of the classes \[4\] have no image to find"):
+        retrieval_scores(Z, y, Z[:2], y[:2])
+    with pytest.raises(ValueError, match="got 2 embeddings and 3 labels"):
+        retrieval_scores(Z, y, Z[:2], y)
+    with pytest.raises(ValueError, match="at least two queries, got one"):
+        retrieval_scores(Z[:1], y[:1], Z, y)
+    with pytest.raises(TypeError, match="a gallery and its labels, or neither"):
+        retrieval_scores(Z, y, Z)
+    with pytest.raises(TypeError, match="a gallery and its labels, or neither"):
+        retrieval_scores(Z, y, gallery_labels=y)
 
 
 TRUTH = ["OK", "OK", "OK", "OK", "31X10", "31X10", "61D05"]
@@ -312,9 +367,9 @@ TRUTH = ["OK", "OK", "OK", "OK", "31X10", "31X10", "61D05"]
 
 def test_escapes_and_false_alarms():
     said = ["OK", "31X10", "unknown", "OK", "OK", "61D05", "unknown"]
-    assert escapes(TRUTH, said) == share(1, 3)
-    assert false_alarms(TRUTH, said) == share(2, 4)
-    assert escapes(TRUTH, said, good="31X10") == share(1, 5)
+    assert escapes(TRUTH, said) == proportion(1, 3)
+    assert false_alarms(TRUTH, said) == proportion(2, 4)
+    assert escapes(TRUTH, said, good="31X10") == proportion(1, 5)
     # A class that the verdicts do not know is a defect all the same.
     assert escapes(["OK", "31M"], ["OK", "OK"]).value == 1
 

@@ -70,9 +70,9 @@ def test_the_key_follows_all_that_shapes_a_page(fresh_figures, tmp_path, monkeyp
         keys.append(fresh_figures.execution_key(tmp_path))
         return len(set(keys)) == len(keys)
 
-    (tmp_path / "snnlib" / "losses.py").write_text("MARGIN = 1")
+    (tmp_path / "snnlib" / "losses.py").write_text("MARGIN = 1", encoding="utf-8")
     assert changed()
-    (tmp_path / "benchmarks" / "results" / "race.json").write_text("{}")
+    (tmp_path / "benchmarks" / "results" / "race.json").write_text("{}", encoding="utf-8")
     assert changed()
     monkeypatch.setenv("SNNLIB_PROFILE", "fast")
     assert changed()

@@ -61,7 +61,8 @@ def test_the_citation_is_that_of_the_project():
 def test_every_work_of_the_bibliography_is_cited_and_no_other():
     bibliography = (ROOT / "references.bib").read_text(encoding="utf-8")
     works = re.findall(r"^@\w+\{([\w-]+),", bibliography, re.M)
-    cited = re.findall(r"\{footcite:[pt]\}`([^`]+)`", "".join(p.read_text("utf-8") for p in PAGES))
+    pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    cited = re.findall(r"\{footcite:[pt]\}`([^`]+)`", pages)
     names = {name.strip() for group in cited for name in group.split(",")}
     assert len(works) == len(set(works))
     assert set(works) == names

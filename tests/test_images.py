@@ -133,3 +133,11 @@ def test_class_means_are_added_up_in_double():
     images = np.full((200_000, 1, 1, 1), 100.1, dtype=np.float32)
     mean = ImageSet(images, np.zeros(200_000, int), ("a",), "x").class_means().images[0, 0, 0, 0]
     assert mean == np.float32(100.1)
+
+
+def test_a_set_is_printed_in_a_line(blobs):
+    expected = "ImageSet(120 images of 1 × 4 × 4, 3 classes: low, mid, high; source 'blobs')"
+    assert repr(blobs) == expected
+    digits = ImageSet(IMAGES[:1], np.array([7]), tuple("0123456789"), "one")
+    expected = "ImageSet(1 image of 1 × 2 × 3, 10 classes: 0, 1, 2, 3, 4, 5, …; source 'one')"
+    assert repr(digits) == expected

@@ -370,3 +370,12 @@ def test_parts_in_double_are_judged_alike(line):
     both = [inspect_part(station, part.astype(kind)) for kind in (np.float32, np.float64)]
     assert both[0].distance == pytest.approx(both[1].distance, rel=1e-4)
     assert both[0].name == both[1].name
+
+
+def test_stations_and_verdicts_are_printed_in_a_line(station, line):
+    wide = replace(line[0], limit=7.25)
+    assert repr(station) == "Station(3 classes, 'good' up to 0.829, 3 × 4 tiles)"
+    assert repr(wide) == "Station(3 classes, 'OK' up to 7.25, 3 × 13 tiles, front, camera)"
+    stopped, passed = (inspect_part(station, TRAIN.images[k]) for k in (0, 1))
+    assert repr(stopped) == "Verdict(STOP: bent; bent 0.62, good 2.14; tile (4, 1))"
+    assert repr(passed) == "Verdict(PASS: good; good 0.69, bent 2.10)"

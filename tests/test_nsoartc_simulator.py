@@ -690,3 +690,9 @@ def test_seeds_are_not_negative():
 def test_a_lot_that_can_not_be(lot, message):
     with pytest.raises(ValueError, match=message):
         Lot(**lot)
+
+
+def test_parts_are_printed_in_a_line():
+    lot = "lot=Lot(brightness=1.0, glint=1.0, placement=(0.0, 0.0), cameras=(0.0, 0.0, 0.0))"
+    assert repr(draw_parts(MODES, seed=0)) == f"Parts(7 parts of 6 failure modes, {lot})"
+    assert repr(draw_parts(["OK"], seed=0)) == f"Parts(1 part of 1 failure mode, {lot})"

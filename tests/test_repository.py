@@ -147,6 +147,31 @@ def test_public_names_are_documented(thing):
             assert name in sections, f"{function.__qualname__} does not document {name}"
 
 
+def own_functions(thing):
+    """A function, or the public ones that a class defines, and how it is made."""
+    members = {"": thing}
+    if inspect.isclass(thing):
+        members = {n: m for n, m in vars(thing).items() if n == "__init__" or n[0] != "_"}
+    for member in members.values():
+        # What is cached wraps a function; a property or a class method holds one.
+        function = inspect.unwrap(getattr(member, "fget", getattr(member, "__func__", member)))
+        if inspect.isfunction(function) and function.__module__ == thing.__module__:
+            yield function
+
+
+@pytest.mark.parametrize("thing", list(public()))
+def test_public_names_have_types(thing):
+    for function in own_functions(thing):
+        signature = inspect.signature(function)
+        lacking = [
+            name
+            for name, parameter in signature.parameters.items()
+            if parameter.annotation is inspect.Parameter.empty and name not in ("self", "cls")
+        ]
+        lacking += ["return"] if signature.return_annotation is inspect.Signature.empty else []
+        assert not lacking, f"{function.__qualname__} has no type for {', '.join(lacking)}"
+
+
 @pytest.mark.parametrize("thing", list(public()))
 def test_public_names_are_tested(thing):
     tests = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").glob("test_*.py"))
@@ -216,10 +241,38 @@ def test_the_address_is_rewritten_everywhere(checkout):
     assert "expected URL=https://github.com/<owner>/<name>" in refused.stderr
 
 
+def test_the_project_file_is_ascii():
+    """Jupytext looks into it in whatever encoding a machine has."""
+    assert (ROOT / "pyproject.toml").read_bytes().isascii()
+
+
+def lacks_encoding(call):
+    """Whether a call reads or writes text in whatever encoding a machine has."""
+    function = ast.unparse(call.func)
+    mode = ast.unparse(call.args[1]) if len(call.args) > 1 else ""
+    whole_file = function.endswith((".read_text", ".write_text"))
+    opened = function == "open" and "b" not in mode
+    return (whole_file or opened) and "encoding" not in {word.arg for word in call.keywords}
+
+
+FOLDERS = ["_extensions", "benchmarks", "scripts", "snnlib", "snnlib/*", "tests", "tests/book"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_text_has_an_encoding(folder):
+    files = list(ROOT.glob(f"{folder}/*.py"))
+    assert files
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            lacking = isinstance(node, ast.Call) and lacks_encoding(node)
+            assert not lacking, f"{file.relative_to(ROOT)}, line {node.lineno}"
+
+
 def test_the_constraints_hold_every_dependency():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     wanted = set(re.findall(r'^(?:    |keras = \[)"([a-z][\w-]*)>=', project, re.M))
-    pinned = re.findall(r"^([\w.-]+)==([\w.]+)$", (ROOT / "constraints.txt").read_text(), re.M)
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    pinned = re.findall(r"^([\w.-]+)==([\w.]+)$", pins, re.M)
     assert wanted <= {name for name, _ in pinned}
 
 
@@ -250,7 +303,7 @@ def test_the_lowest_versions_are_those_of_the_project():
 
 def shown_by_a_recipe(folder, variable, **given):
     """What a recipe of the Makefile finds in an environment variable."""
-    (folder / "show.mk").write_text(f'show:\n\t@echo "$${variable}"\n')
+    (folder / "show.mk").write_text(f'show:\n\t@echo "$${variable}"\n', encoding="utf-8")
     # Tests run below a make of their own, which this one should not know of.
     outer = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
     environment = {name: value for name, value in os.environ.items() if name not in outer}

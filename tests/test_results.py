@@ -103,3 +103,9 @@ def test_prediction_intervals_hold_the_next_run():
 def test_one_value_has_no_spread():
     with pytest.raises(ValueError, match="two values, got 1"):
         prediction_interval([0.9])
+
+
+def test_results_are_printed_in_a_line(table):
+    assert repr(table) == f"Results(6 runs of 2 cases: {table.line()})"
+    one = table.where(case="slow", seed=0)
+    assert repr(one) == f"Results(1 run of 1 case: {one.line()})"

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from pytorch_metric_learning import losses as pml
+from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Subset
 
 from snnlib import training
 from snnlib.encoders import mlp
@@ -23,12 +25,6 @@ from snnlib.sampling import (
 from snnlib.training import History, fit
 
 SGD = partial(torch.optim.SGD, lr=0.05)
-
-
-@pytest.fixture(autouse=True)
-def on_the_processor(monkeypatch):
-    """Where the plain loops run that trainings are compared with, whatever else a machine has."""
-    monkeypatch.setattr(training, "device", lambda: torch.device("cpu"))
 
 
 def one_cycle(optimizer, steps):
@@ -305,11 +301,11 @@ def sections_named(told):
     return [re.search("see “(.+)” in the training clinic", str(w.message))[1] for w in told]
 
 
-@pytest.mark.parametrize(("room", "warnings"), [("training", 4), ("keras_triplets", 3)])
+@pytest.mark.parametrize(("room", "warnings"), [("training", 6), ("keras_triplets", 3)])
 def test_every_warning_names_a_section_of_the_clinic(room, warnings):
     source = (Path(training.__file__).parent / f"{room}.py").read_text(encoding="utf-8")
-    named = re.findall(r'_tell\(\s*"([^"]+)"', source)
-    assert len(named) == source.count("self._tell(") == warnings
+    named = re.findall(r'(?:_tell|yield) ?\(\s*"([^"]+)"', source)
+    assert len(named) == warnings
     headings = re.findall("^#+ (.+)$", CLINIC.read_text(encoding="utf-8"), re.M)
     assert set(named) <= set(headings)
 
@@ -563,3 +559,364 @@ def test_data_that_vary_may_go_on_all_the_same(blobs, tmp_path):
         data = Varied(blobs, 100, seed=0)
         history = train(mlp(16, 8, 4, seed=0), blobs, data=data, checkpoint=file)
     assert len(history.loss) == 4
+
+
+class Items(Dataset):
+    """Labelled images one by one, as the field has them."""
+
+    def __init__(self, image_set):
+        self.image_set = image_set
+
+    def __len__(self):
+        return len(self.image_set)
+
+    def __getitem__(self, index):
+        return torch.from_numpy(self.image_set.images[index]), int(self.image_set.labels[index])
+
+
+def test_a_loader_of_labelled_images(blobs):
+    """A shuffling loader against a loop written out over the same one."""
+    settings = {"epochs": 2, "optimizer": SGD, "progress": False}
+    encoder, plain = mlp(16, 8, 4, seed=0), mlp(16, 8, 4, seed=0)
+    loader = DataLoader(Items(blobs), batch_size=50, shuffle=True)
+    state = torch.random.get_rng_state()
+    history = fit(encoder, loader, semi_hard, **settings)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    optimizer = SGD(plain.parameters())
+    for epoch in range(2):
+        torch.manual_seed(training._epoch_seed(0, epoch))
+        losses, sizes = [], []
+        for images, labels in loader:
+            losses.append(semi_hard(plain(images), labels))
+            sizes.append(len(labels))
+            optimizer.zero_grad()
+            losses[-1].backward()
+            optimizer.step()
+        assert sizes == [50, 50, 20]
+        mean = np.average([loss.item() for loss in losses], weights=sizes)
+        assert history.loss[epoch] == pytest.approx(mean, rel=1e-5)
+    assert torch.allclose(weights(encoder), weights(plain), atol=1e-6)
+    again = mlp(16, 8, 4, seed=0)
+    fit(again, DataLoader(Items(blobs), batch_size=50, shuffle=True), semi_hard, **settings)
+    assert torch.equal(weights(again), weights(encoder))
+
+
+class Views(Dataset):
+    """Triplets as many write them: three images, one after the other."""
+
+    def __init__(self, image_set, triplets):
+        self.images, self.triplets = torch.from_numpy(image_set.images), triplets
+
+    def __len__(self):
+        return len(self.triplets)
+
+    def __getitem__(self, index):
+        return tuple(self.images[self.triplets[index]])
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_loader_of_views(blobs, own):
+    """Sets of ours and of others in a plain loader: trained like the set by itself."""
+    data = TripletDataset(blobs, 50, seed=0, fresh=False)
+    settings = {"epochs": 1, "optimizer": SGD, "progress": False}
+    encoder, alone = mlp(16, 8, 4, seed=0), mlp(16, 8, 4, seed=0)
+    loader = DataLoader(data if own else Views(blobs, data.triplets), batch_size=16)
+    loaded = fit(encoder, loader, cosine_triplet, **settings)
+    expected = fit(alone, data, cosine_triplet, batch_size=16, **settings)
+    assert torch.equal(weights(encoder), weights(alone))
+    assert loaded.loss == expected.loss
+    assert loaded.auc == expected.auc
+
+
+def test_a_set_in_a_loader_gets_its_epochs(blobs):
+    """Also within a subset, and with workers of their own."""
+    data, alone = (PairDataset(blobs, 60, seed=0) for _ in "12")
+    settings = {"epochs": 3, "optimizer": SGD, "progress": False}
+    encoder, plain = mlp(16, 8, 4, seed=0), mlp(16, 8, 4, seed=0)
+    loader = DataLoader(Subset(data, range(60)), batch_size=20)
+    fit(encoder, loader, contrastive, validation=loader, **settings)
+    assert data.epoch == 2
+    fit(plain, alone, contrastive, batch_size=20, validation=alone, **settings)
+    assert torch.equal(weights(encoder), weights(plain))
+
+
+@pytest.mark.parametrize(
+    ("loader", "message"),
+    [
+        ({"batch_size": 8, "shuffle": True}, "batches of 8, in an order of its own: .*shuffle=F"),
+        ({"batch_size": 9}, "expected batch_size=8"),
+        (
+            {"batch_size": 8, "num_workers": 1, "persistent_workers": True},
+            "would repeat the first epoch",
+        ),
+    ],
+)
+def test_loaders_that_would_spoil_their_set(blobs, loader, message):
+    loader = DataLoader(BatchDataset(blobs, 2, 2, 4, seed=0), **loader)
+    settings = {"epochs": 1, "optimizer": SGD}
+    with pytest.raises(ValueError, match=f"the loader data .*{message}|{message}.* loader data"):
+        fit(mlp(16, 8, 4, seed=0), loader, semi_hard, **settings)
+    with pytest.raises(ValueError, match="loader validation"):
+        fit(
+            mlp(16, 8, 4, seed=0),
+            BatchDataset(blobs, 2, 2, 4, seed=0),
+            semi_hard,
+            validation=loader,
+            **settings,
+        )
+
+
+def test_a_set_without_batches_is_refused(blobs):
+    with pytest.raises(
+        TypeError, match=r"data must gather batches .* or be a DataLoader, got Item"
+    ):
+        train(mlp(16, 8, 4, seed=0), blobs, data=Items(blobs))
+
+
+def test_validation_in_batches_of_its_own(blobs):
+    """Mined batches of another size than the pairs that are trained on stay whole."""
+    seen = []
+
+    def loss(*arguments):
+        seen.append(len(arguments[0]))
+        return contrastive(*arguments) if len(arguments) == 3 else semi_hard(*arguments)
+
+    validation = BatchDataset(blobs, 3, 3, 5, seed=0)
+    train(mlp(16, 8, 4, seed=0), blobs, loss, n=32, epochs=1, validation=validation)
+    assert seen == [16, 16, 15, 15, 15]
+    mixed = np.random.default_rng(0).permutation(120).tolist()
+    loader = DataLoader(Items(blobs), batch_sampler=BatchSampler(mixed, 40, drop_last=False))
+    with pytest.raises(ValueError, match="batch_size is needed for the validation"):
+        fit(
+            mlp(16, 8, 4, seed=0),
+            loader,
+            semi_hard,
+            epochs=1,
+            optimizer=SGD,
+            validation=PairDataset(blobs, 10, seed=0),
+        )
+    fit(mlp(16, 8, 4, seed=0), loader, semi_hard, epochs=1, optimizer=SGD, progress=False)
+
+
+def test_a_checkpoint_of_a_loader(blobs, tmp_path):
+    file = tmp_path / "run.pt"
+    settings = {"optimizer": SGD, "progress": False, "epochs": 3}
+
+    def loader(image_set):
+        return DataLoader(Items(image_set), batch_size=40, shuffle=True)
+
+    def cut_off(history):
+        if len(history.loss) == 2:
+            raise Interrupt
+
+    unbroken, resumed = mlp(16, 8, 4, seed=0), mlp(16, 8, 4, seed=0)
+    fit(unbroken, loader(blobs), semi_hard, **settings)
+    with pytest.raises(Interrupt):
+        fit(resumed, loader(blobs), semi_hard, checkpoint=file, after_epoch=cut_off, **settings)
+    resumed = mlp(16, 8, 4, seed=3)
+    fit(resumed, loader(blobs), semi_hard, checkpoint=file, **settings)
+    assert torch.equal(weights(resumed), weights(unbroken))
+    others = ImageSet(blobs.images + 0.1, blobs.labels, blobs.class_names, "new photographs")
+    with pytest.raises(ValueError, match=r"with data = \w{16}, expected \w{16}"):
+        fit(resumed, loader(others), semi_hard, checkpoint=file, **settings)
+
+
+def test_gradients_are_clipped(blobs):
+    """Against a loop written out, on a loss whose gradients are far above the limit."""
+
+    def steep(first, second, same):
+        return 1000 * contrastive(first, second, same)
+
+    encoder, plain = mlp(16, 8, 4, seed=0), mlp(16, 8, 4, seed=0)
+    train(encoder, blobs, steep, epochs=1, max_grad_norm=0.5)
+    optimizer, data = SGD(plain.parameters()), PairDataset(blobs, 100, seed=0)
+    for start in range(0, 100, 16):
+        images, same = data.batch(range(start, min(start + 16, 100)))
+        optimizer.zero_grad()
+        steep(*map(plain, images), same).backward()
+        gradients = [p.grad for p in plain.parameters()]
+        norm = torch.sqrt(sum(g.square().sum() for g in gradients))
+        assert norm > 0.5
+        for gradient in gradients:
+            gradient *= 0.5 / norm
+        optimizer.step()
+    assert torch.allclose(weights(encoder), weights(plain), atol=1e-6)
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_autocast_narrows_the_encoder_and_not_the_loss(blobs, half, recwarn):
+    kinds = set()
+
+    class Spy(nn.Module):
+        def forward(self, hidden):
+            kinds.add(hidden.dtype)
+            return hidden
+
+    def loss(first, second, same):
+        kinds.add(first.dtype)
+        assert not torch.is_autocast_enabled("cpu")
+        return contrastive(first, second, same)
+
+    encoder, plain = mlp(16, 8, 4, seed=0), mlp(16, 8, 4, seed=0)
+    encoder.append(Spy())
+    history = train(encoder, blobs, loss, epochs=3, autocast=half, schedule=one_cycle)
+    expected = train(plain, blobs, epochs=3, schedule=one_cycle)
+    assert kinds == {half, torch.float32}
+    assert weights(encoder).dtype == torch.float32
+    assert history.loss != expected.loss
+    assert history.loss == pytest.approx(expected.loss, rel=0.05)
+    assert not recwarn
+
+
+def test_a_step_that_overflows_half_precision_is_left_out(blobs, tmp_path):
+    """Weights, rate and schedule stand still at it; the scale of the loss falls, and is kept."""
+    before = mlp(16, 8, 4, seed=0)
+
+    def steep(first, second, same):
+        return 1e4 * contrastive(first, second, same)
+
+    encoder = mlp(16, 8, 4, seed=0)
+    settings = {"n": 16, "autocast": torch.float16, "schedule": one_cycle}
+    file = tmp_path / "run.pt"
+    history = train(encoder, blobs, steep, epochs=1, checkpoint=file, **settings)
+    assert torch.equal(weights(encoder), weights(before))
+    state = torch.load(file, weights_only=True)
+    assert state["scaler"]["scale"] < 2**16
+    assert state["schedule"]["last_epoch"] == 0
+    assert len(history.loss) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_grad_norm": 0}, "max_grad_norm must be positive and finite, got 0"),
+        ({"max_grad_norm": float("nan")}, "max_grad_norm must be positive and finite, got nan"),
+        ({"autocast": torch.float32}, "autocast must be torch.bfloat16 or .*, got torch.float32"),
+    ],
+)
+def test_bad_precision(blobs, changes, message):
+    with pytest.raises(ValueError, match=message):
+        train(mlp(16, 8, 4, seed=0), blobs, **changes)
+
+
+def test_frozen_layers_stay_frozen(blobs):
+    """The running means of a normalisation set to evaluation, and weights without gradients."""
+
+    def network():
+        encoder = mlp(16, 8, 4, seed=0)
+        encoder.insert(1, nn.BatchNorm1d(16))
+        encoder.insert(3, nn.BatchNorm1d(8))
+        return encoder.train()
+
+    encoder, free = network(), network()
+    encoder[1].eval()
+    encoder[2].requires_grad_(False)
+    kept = encoder[2].weight.clone()
+    modes = []
+    train(
+        encoder,
+        blobs,
+        after_step=lambda *_: modes.append((encoder[1].training, encoder[3].training)),
+    )
+    assert set(modes) == {(False, True)}
+    assert torch.equal(encoder[1].running_mean, torch.zeros(16))
+    assert not torch.equal(encoder[3].running_mean, torch.zeros(8))
+    assert torch.equal(encoder[2].weight, kept)
+    train(free.eval(), blobs)  # as a training leaves it: no layer of it is meant
+    assert not torch.equal(free[1].running_mean, torch.zeros(16))
+    assert not free.training
+    with pytest.raises(ValueError, match="no weight is to be trained"):
+        train(encoder.requires_grad_(False), blobs)
+
+
+def test_the_device_is_by_choice(blobs):
+    """PyTorch's device without memory: nothing comes back from it, but all must go there."""
+    encoder = mlp(16, 8, 4, seed=0)
+
+    def loss(first, second, same):
+        assert {first.device.type, second.device.type, same.device.type} == {"meta"}
+        raise Interrupt
+
+    with pytest.raises(Interrupt):
+        train(encoder, blobs, loss, device="meta")
+    assert weights(encoder).device.type == "meta"
+
+
+@pytest.mark.parametrize("kind", ["pairs", "triplets", "mined"])
+def test_auc_of_the_last_embeddings(blobs, kind):
+    """Against scikit-learn and double loops, on an encoder that stands still."""
+    still = partial(torch.optim.SGD, lr=0.0)
+    encoder, settings = mlp(16, 8, 4, seed=0), {"epochs": 1, "optimizer": still, "progress": False}
+    with torch.no_grad():
+        Z = encoder(torch.from_numpy(blobs.images)).double().numpy()
+    if kind == "pairs":
+        data = PairDataset(blobs, 100, seed=0)
+        history = fit(encoder, data, contrastive, batch_size=50, **settings)
+        D = np.linalg.norm(Z[data.pairs[:, 0]] - Z[data.pairs[:, 1]], axis=1)
+        near, far = D[data.same], D[~data.same]
+        expected = np.mean([(a < b) + (a == b) / 2 for a in near for b in far])
+    elif kind == "triplets":
+        data = TripletDataset(blobs, 80, seed=0)
+        history = fit(encoder, data, cosine_triplet, batch_size=40, **settings)
+        a, p, n = (Z[data.triplets[:, k]] for k in range(3))
+        nearer = np.linalg.norm(a - p, axis=1) < np.linalg.norm(a - n, axis=1)
+        expected = nearer.mean()
+    else:
+        data = BatchDataset(blobs, 4, 2, 10, seed=0)
+        history = fit(encoder, data, semi_hard, **settings)
+        Z, y = Z[data.batches.ravel()], blobs.labels[data.batches.ravel()]
+        i, j = np.triu_indices(len(Z), 1)
+        expected = roc_auc_score(y[i] == y[j], -np.linalg.norm(Z[i] - Z[j], axis=1))
+    assert 0.5 < expected < 1
+    assert history.auc == [pytest.approx(expected, abs=1e-6)]
+
+
+def test_no_auc_where_targets_name_no_class(blobs):
+    class Weighted(PairDataset):
+        def batch(self, indices):
+            images, same = super().batch(indices)
+            return images, same.float()
+
+    def loss(first, second, weight):
+        return (weight * (first - second).square().sum(dim=1)).mean()
+
+    history = train(mlp(16, 8, 4, seed=0), blobs, loss, data=Weighted(blobs, 50, seed=0), epochs=2)
+    assert history.auc == [None, None]
+
+
+def test_a_loss_that_rises_is_told(blobs):
+    """Down, a little up, and up by more than half of where it began."""
+    factors = [1.0, 0.3, 0.6, 0.9, 2.0]
+    now = iter(factors)
+    factor = [next(now)]
+
+    def loss(first, second, same):
+        return factor[0] * (1 + 0 * contrastive(first, second, same))
+
+    told_after = []
+
+    def after_epoch(history):
+        told_after.append(len(told))
+        factor[0] = next(now, 0)
+
+    with pytest.warns(RuntimeWarning, match=r"rose to 0\.9 in epoch 4, after 0\.3 before") as told:
+        history = train(mlp(16, 8, 4, seed=0), blobs, loss, epochs=5, after_epoch=after_epoch)
+    assert history.loss == pytest.approx(factors)
+    assert told_after == [0, 0, 0, 1, 1]
+    assert sections_named(told) == ["A learning rate too high"]
+    assert told[0].filename == __file__
+
+
+def test_no_better_than_chance_for_long_is_told(blobs):
+    """Labels that mean nothing: no distance can tell them apart."""
+    noise = ImageSet(
+        blobs.images, np.random.default_rng(1).permutation(blobs.labels), ("a", "b", "c"), "noise"
+    )
+    data = PairDataset(noise, 200, seed=0)
+    settings = {"batch_size": 20, "optimizer": SGD, "progress": False}
+    with pytest.warns(RuntimeWarning, match="better than chance up to epoch 3: for 3") as told:
+        history = fit(mlp(16, 8, 4, seed=0), data, contrastive, epochs=5, **settings)
+    assert max(history.auc[:3]) < 0.6
+    assert sections_named(told) == ["A learning rate too high"]
+    assert told[0].filename == __file__
+    fit(mlp(16, 8, 4, seed=0), data, contrastive, epochs=2, **settings)  # that is not long

@@ -38,22 +38,35 @@ class Harmful:
 def test_nothing_in_a_file_is_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"encoder": Harmful()}, "station.pt")
-    with pytest.raises(ValueError, match=r"station.pt can't be read"):
+    with pytest.raises(ValueError, match=r"station.pt can't be read") as told:
         read_weights("station.pt", ["encoder"])
     assert not (tmp_path / "harm").exists()
+    # PyTorch's words advise to run it.
+    expected = "station.pt can't be read (it holds something other than plain values and tensors)"
+    assert str(told.value) == expected
+    assert "weights_only" in str(told.value.__cause__)
 
 
-@pytest.mark.parametrize("content", [b"", b"no weights", None])
+@pytest.mark.parametrize("content", [b"", b"no weights", b".", b"\x80\x02h\x05.", None])
 def test_broken_files(tmp_path, content):
     file = tmp_path / "station.pt"
     write_weights(STATE, file)
     file.write_bytes(file.read_bytes()[:200] if content is None else content)
-    with pytest.raises(ValueError, match=r"station\.pt can't be read"):
+    fault = r"station\.pt can't be read \(it is no file of weights, or only a part of one\)"
+    with pytest.raises(ValueError, match=fault):
         read_weights(file, [])
 
 
+@pytest.mark.parametrize("state", [3, ["encoder"], {"encoder"}, "encoder", torch.zeros(2)])
+def test_files_without_entries(tmp_path, state):
+    torch.save(state, tmp_path / "station.pt")
+    fault = rf"station\.pt can't be read \(expected a dict, got {type(state).__name__}\)"
+    with pytest.raises(ValueError, match=fault):
+        read_weights(tmp_path / "station.pt", ["encoder"])
+
+
 def test_missing_file_and_missing_entries(tmp_path):
-    with pytest.raises(ValueError, match=r"none\.pt can't be read"):
+    with pytest.raises(ValueError, match=r"none\.pt can't be read \(No such file or directory\)"):
         read_weights(tmp_path / "none.pt", [])
     write_weights(STATE, tmp_path / "station.pt")
     with pytest.raises(ValueError, match=r"station\.pt lacks \['anchors', 'camera'\]"):

@@ -15,7 +15,7 @@ GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"}
 COLOUR = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 
 
-def load_folder(path):
+def load_folder(path: str | Path) -> ImageSet:
     """Load photographs from a folder, the name of each sub-folder being a class.
 
     Any format that Pillow reads, with 8 bits a colour or 8 or 16 bits of grey. If one image is in
@@ -59,7 +59,8 @@ def load_folder(path):
         image[:] = picture  # a grey picture goes to all channels
         image /= np.iinfo(picture.dtype).max
     labels = np.repeat(np.arange(len(classes)), [len(of_class) for of_class in files])
-    return ImageSet(images, labels, [folder.name for folder in classes], f"folder {path.name}")
+    names = tuple(folder.name for folder in classes)
+    return ImageSet(images, labels, names, f"folder {path.name}")
 
 
 def _entries(folder):
@@ -82,8 +83,9 @@ def _read(file):
     """Pixels of one file: (1 or 3, h, w), unsigned integers of 8 or 16 bits."""
     try:
         with Image.open(file) as image:
-            if getattr(image, "n_frames", 1) > 1:
-                raise ValueError(f"it holds {image.n_frames} pictures, expected one")
+            pictures = getattr(image, "n_frames", 1)
+            if pictures > 1:
+                raise ValueError(f"it holds {pictures} pictures, expected one")
             return _pixels(ImageOps.exif_transpose(image))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{file} can't be read as an image: {error}") from error

@@ -7,6 +7,7 @@ import os
 import warnings
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from sklearn.model_selection import train_test_split
@@ -58,7 +59,13 @@ SET_ASIDE = {"validation": 0.2, "calibration": 0.2}
 SET_ASIDE_SEED = 0
 
 
-def load(name, split, size=None, seed=0, source=None):
+def load(
+    name: Literal["mnist", "fashion_mnist", "digits", "nsoartc"],
+    split: str,
+    size: int | None = None,
+    seed: int = 0,
+    source: Literal["mirror", "hub", "standin", "simulator"] | None = None,
+) -> ImageSet:
     """Load an image set, in memory, from the first place that has it.
 
     The places, in order: the folder named by the environment variable ``SNNLIB_DATA``

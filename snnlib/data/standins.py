@@ -4,6 +4,8 @@ Digits are real handwriting (scikit-learn's copy of the UCI set, 8 × 8 pixels, 
 are drawn: ten simple outlines whose proportions, place, shade and texture vary from image to image.
 """
 
+from typing import Literal
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from scipy.ndimage import zoom
@@ -19,7 +21,7 @@ OVERSAMPLING = 4  # outlines are drawn larger and shrunk, which smooths their ed
 SEED = 28  # fixed: a stand-in is the same on every machine
 
 
-def digits(split):
+def digits(split: Literal["train", "test"]) -> tuple[np.ndarray, np.ndarray, str]:
     """Scikit-learn's 8 × 8 digits enlarged to 28 × 28.
 
     Parameters
@@ -53,7 +55,7 @@ def digits(split):
     )
 
 
-def garments(split):
+def garments(split: Literal["train", "test"]) -> tuple[np.ndarray, np.ndarray, str]:
     """Drawn garments in the ten classes of Fashion-MNIST.
 
     Parameters

@@ -4,8 +4,11 @@ import io
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from contextlib import contextmanager
 from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +17,17 @@ from PIL import Image
 
 from snnlib.array_cache import cached_arrays
 
+if TYPE_CHECKING:  # it takes a second to load, and a mirror does without it
+    import datasets
+
 __all__ = ["hub_dataset", "hub_reachable", "read_hub", "read_parquet"]
 
 PROBE_SECONDS = 5
 
 
-def read_parquet(folder, split, n_classes):
+def read_parquet(
+    folder: Path, split: str, n_classes: int
+) -> tuple[np.ndarray, Callable[..., np.ndarray]]:
     """Read one split of a mirror: its labels at once, its images when they are asked for.
 
     Parameters
@@ -59,7 +67,9 @@ def read_parquet(folder, split, n_classes):
     return labels, read_images
 
 
-def read_hub(repository, split, n_classes):
+def read_hub(
+    repository: str, split: str, n_classes: int
+) -> tuple[np.ndarray, Callable[..., np.ndarray]]:
     """Download one split from the Hub, or read it from the cache.
 
     Parameters
@@ -108,7 +118,7 @@ def _telling_of(file):
         raise ValueError(f"the mirror file {file} is broken: {error}") from error
 
 
-def hub_dataset(repository, split=None):
+def hub_dataset(repository: str, split: str | None = None) -> "datasets.Dataset":
     """Download one split from the Hub, or read it from the cache.
 
     Parameters
@@ -141,7 +151,7 @@ def hub_dataset(repository, split=None):
 
 
 @cache
-def hub_reachable():
+def hub_reachable() -> bool:
     """Whether the Hub answers within 5 s; asked once a process.
 
     Returns

@@ -11,13 +11,13 @@ def _check_same_shape(*embeddings):
         raise ValueError(f"embeddings must be tensors of one shape (n, d), got {shapes}")
 
 
-def check_margin(margin):
+def check_margin(margin: float) -> None:
     """Refuse a margin that is not a positive, finite number."""
     if not 0 < margin < float("inf"):
         raise ValueError(f"margin must be positive and finite, got {margin}")
 
 
-def euclidean(first, second):
+def euclidean(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Euclidean distance of matching rows, differentiable everywhere.
 
     The derivative of √x is infinite at x = 0, and 0 · ∞ is NaN. PyTorch's norm masks that root: for
@@ -43,7 +43,9 @@ def euclidean(first, second):
     return torch.linalg.vector_norm(first - second, dim=1)
 
 
-def contrastive(first, second, same, margin=1.0):
+def contrastive(
+    first: torch.Tensor, second: torch.Tensor, same: torch.Tensor, margin: float = 1.0
+) -> torch.Tensor:
     """Contrastive loss of pairs, averaged over the batch.
 
     For one pair with distance D and Y = 1 if both show the same class, Y = 0 otherwise::
@@ -86,7 +88,7 @@ def contrastive(first, second, same, margin=1.0):
     return 0.5 * torch.where(same, distances, (margin - distances).clamp(min=0)).square().mean()
 
 
-def cosine(first, second):
+def cosine(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Cosine distance of matching rows: one minus the cosine of their angle.
 
     Parameters
@@ -114,7 +116,9 @@ def _directions(embeddings):
     return embeddings / norms.masked_fill(norms == 0, 1)
 
 
-def cosine_triplet(anchor, positive, negative, margin=0.4):
+def cosine_triplet(
+    anchor: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, margin: float = 0.4
+) -> torch.Tensor:
     """Triplet loss on cosine distances, averaged over the batch.
 
     For one triplet with distances d(a, p) and d(a, n)::

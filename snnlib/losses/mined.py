@@ -27,7 +27,7 @@ __all__ = [
 HALF = torch.float16, torch.bfloat16
 
 
-def all_pairs(embeddings, labels, margin=1.0):
+def all_pairs(embeddings: torch.Tensor, labels: torch.Tensor, margin: float = 1.0) -> torch.Tensor:
     """Contrastive loss of all pairs of a batch, positive and negative ones weighing the same.
 
     The value that `contrastive` has on average over balanced pairs drawn from the batch::
@@ -65,7 +65,7 @@ def all_pairs(embeddings, labels, margin=1.0):
     return (0.25 * (pull + push)).to(embeddings.dtype)
 
 
-def batch_all(embeddings, labels, margin=0.5):
+def batch_all(embeddings: torch.Tensor, labels: torch.Tensor, margin: float = 0.5) -> torch.Tensor:
     """Triplet loss averaged over all active triplets of a batch.
 
     Active are the triplets that cost something, d(a, n) < d(a, p) + m. Hermans, Beyer and Leibe
@@ -97,7 +97,7 @@ def batch_all(embeddings, labels, margin=0.5):
     return _mean_over_triplets(embeddings, labels, margin, beyond=False)
 
 
-def semi_hard(embeddings, labels, margin=0.5):
+def semi_hard(embeddings: torch.Tensor, labels: torch.Tensor, margin: float = 0.5) -> torch.Tensor:
     """Triplet loss averaged over all semi-hard triplets of a batch.
 
     Semi-hard are the triplets whose negative is farther than the positive, but not by the margin:
@@ -130,7 +130,9 @@ def semi_hard(embeddings, labels, margin=0.5):
     return _mean_over_triplets(embeddings, labels, margin, beyond=True)
 
 
-def nearest_semi_hard(embeddings, labels, margin=0.5):
+def nearest_semi_hard(
+    embeddings: torch.Tensor, labels: torch.Tensor, margin: float = 0.5
+) -> torch.Tensor:
     """Triplet loss of every positive pair with its one nearest semi-hard negative.
 
     For each anchor and positive, of all negatives with d(a, p) < d(a, n) < d(a, p) + m the one
@@ -172,7 +174,7 @@ def nearest_semi_hard(embeddings, labels, margin=0.5):
     return (cost.sum() / there.sum().clamp(min=1)).to(embeddings.dtype)
 
 
-def batch_hard(embeddings, labels, margin=0.5):
+def batch_hard(embeddings: torch.Tensor, labels: torch.Tensor, margin: float = 0.5) -> torch.Tensor:
     """Triplet loss of every anchor with its farthest positive and its nearest negative.
 
     Hermans, Beyer and Leibe (2017), equation 5, averaged over the anchors. An anchor without a
@@ -212,7 +214,9 @@ def batch_hard(embeddings, labels, margin=0.5):
     return cost[same.sum(dim=1) > 1].mean().to(embeddings.dtype)
 
 
-def supervised_contrastive(embeddings, labels, temperature=0.1):
+def supervised_contrastive(
+    embeddings: torch.Tensor, labels: torch.Tensor, temperature: float = 0.1
+) -> torch.Tensor:
     """Supervised contrastive loss: each positive should stand out from all others of the batch.
 
     On unit vectors z, with P(i) the positives of image i and A(i) all images but i::
@@ -282,7 +286,9 @@ class _CrossEntropyOfProducts(torch.autograd.Function):
         return (slopes + slopes.T) * gradient @ Z, None
 
 
-def prototype(embeddings, labels, temperature=1.0):
+def prototype(
+    embeddings: torch.Tensor, labels: torch.Tensor, temperature: float = 1.0
+) -> torch.Tensor:
     """Prototype loss: each image should be nearest to the centre of its class.
 
     With c_k the mean embedding of class k in the batch, image i of class y costs::

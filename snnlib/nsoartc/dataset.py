@@ -6,9 +6,11 @@ first, the rest sorted) and ``fmode`` (its code), as in the published sets.
 
 import tempfile
 import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.preprocessing import StandardScaler
@@ -20,6 +22,9 @@ from snnlib.nsoartc.simulator import Lot, Process, Shot, draw_parts, photograph
 from snnlib.nsoartc.soart import COLUMNS as PIN_COLUMNS
 from snnlib.nsoartc.soart import MAP_SHAPE, ROWS, Soart
 from snnlib.whole_files import written_whole
+
+if TYPE_CHECKING:  # it takes a second to load, and only rows need it
+    import datasets
 
 __all__ = [
     "MODES",
@@ -56,7 +61,7 @@ SOURCE = "nsoartc, simulated cell"
 class _Plan:
     """What is simulated for a named set: failure modes of its parts in order, shots, seeds."""
 
-    modes: tuple
+    modes: tuple[str, ...]
     seed: int
     shots: int = 1
     lot: Lot = Lot()  # noqa: RUF009 (frozen)
@@ -80,7 +85,7 @@ PLANS = {
 SPLITS = tuple(PLANS)
 
 
-def class_names_of(modes):
+def class_names_of(modes: Iterable[str]) -> tuple[str, ...]:
     """Put failure modes in the order of their labels: ``OK`` first, the rest sorted.
 
     Parameters
@@ -95,7 +100,16 @@ def class_names_of(modes):
     return tuple(sorted(set(map(str, modes)), key=lambda mode: (mode != OK, mode)))
 
 
-def simulate(parts, modes=MODES, *, part_seed, shot_seed, process=1.0, shot=1.0, soart=None):
+def simulate(
+    parts: int,
+    modes: Sequence[str] = MODES,
+    *,
+    part_seed: int,
+    shot_seed: int,
+    process: float = 1.0,
+    shot: float = 1.0,
+    soart: Soart | None = None,
+) -> ImageSet:
     """Make parts, photograph them, and turn the images into maps.
 
     Parameters
@@ -149,7 +163,7 @@ def _labels(modes, names):
 
 
 @cache
-def unit_space():
+def unit_space() -> Soart:
     """The transform whose reference is the mean of the good parts of ``train``.
 
     Returns
@@ -163,7 +177,7 @@ def unit_space():
     return Soart().fit(np.concatenate(list(images)))
 
 
-def modes_of(split):
+def modes_of(split: str) -> np.ndarray:
     """Failure mode of every part of a named set, in their order.
 
     Parameters
@@ -185,7 +199,7 @@ def modes_of(split):
     return np.repeat(PLANS[split].modes, PLANS[split].shots)
 
 
-def named_set(split, indices=None):
+def named_set(split: str, indices: np.ndarray | None = None) -> ImageSet:
     """One of the sets that the inspection chapters share.
 
     ``train`` holds 200 parts of each of ten failure modes (`MODES`), ``validation`` 100;
@@ -215,7 +229,7 @@ def named_set(split, indices=None):
     return _map(parts, PLANS[split].seed, Shot(), unit_space(), names)
 
 
-def named_images(split, indices=None):
+def named_images(split: str, indices: np.ndarray | None = None) -> ImageSet:
     """What the cameras saw of a named set: the images that its maps are made from.
 
     Parameters
@@ -249,7 +263,7 @@ def _parts_of(split, indices):
     return (parts if indices is None else parts.take(indices)), names
 
 
-def balance(image_set):
+def balance(image_set: ImageSet) -> tuple[ImageSet, ImageSet]:
     """Cut a set into equally many parts of each class, and the rest.
 
     Parameters
@@ -281,7 +295,7 @@ def balance(image_set):
     return image_set.take(np.flatnonzero(first)), image_set.take(np.flatnonzero(~first))
 
 
-def free_shifts(modes):
+def free_shifts(modes: Iterable[str]) -> list[tuple[int, int]]:
     """Moves of a face by whole pins, round its edges, that make no known defect of another.
 
     With them a network can be shown defects at pins where none has occurred. Moves that bring the
@@ -312,7 +326,7 @@ def free_shifts(modes):
     ]
 
 
-def fit_scaler(train):
+def fit_scaler(train: ImageSet) -> StandardScaler:
     """Learn the scale of each value of a map from the good parts of a training set.
 
     Parameters
@@ -330,13 +344,13 @@ def fit_scaler(train):
     ValueError
         If no part is good.
     """
-    good = train.labels == train.class_names.index(OK) if OK in train.class_names else []
-    if not np.any(good):
+    good = train.names == OK
+    if not good.any():
         raise ValueError(f"no part is {OK}, so there is nothing to learn a scale from")
     return StandardScaler().fit(train.images[good].reshape(good.sum(), -1))
 
 
-def scale(scaler, image_set):
+def scale(scaler: StandardScaler, image_set: ImageSet) -> ImageSet:
     """Scale maps by what was learned from good training parts.
 
     Parameters
@@ -364,7 +378,7 @@ def scale(scaler, image_set):
 COLUMNS = tuple(f"data{k}" for k in range(MAP_SHAPE[0] * MAP_SHAPE[1]))
 
 
-def write_rows(image_set, file):
+def write_rows(image_set: ImageSet, file: str | Path) -> None:
     """Write maps as a parquet file, a row a part.
 
     Parameters
@@ -396,7 +410,7 @@ def write_rows(image_set, file):
         rows.to_parquet(unfinished)
 
 
-def read_rows(file, modes=None):
+def read_rows(file: str | Path, modes: Sequence[str] | None = None) -> ImageSet:
     """Read maps from a parquet file of rows.
 
     Parameters
@@ -424,7 +438,9 @@ def read_rows(file, modes=None):
     return set_of_rows(rows, f"nsoartc, {Path(file).name}", modes)
 
 
-def set_of_rows(rows, source, modes=None):
+def set_of_rows(
+    rows: "datasets.Dataset", source: str, modes: Sequence[str] | None = None
+) -> ImageSet:
     """Turn rows into maps with labels.
 
     Parameters

@@ -8,14 +8,14 @@ two defects.
 
 import math
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 __all__ = ["OK", "Defect", "code_of", "parse"]
 
 #: Code of a good part.
 OK = "OK"
 # Largest amounts in tenths of a millimetre or degree. Beyond them the tip leaves its cavity.
-LARGEST = {"D": 20, "X": 50, "Y": 50}
+LARGEST: dict[Literal["D", "X", "Y"], int] = {"D": 20, "X": 50, "Y": 50}
 _CODE = re.compile(
     r"(?P<pin>1[0-3]|[1-9])(?P<row>[1-3])(?:M|(?P<direction>[DXY])(?P<amount>-?[0-9]{2}))"
 )
@@ -43,11 +43,11 @@ class Defect(NamedTuple):
 
     pin: int
     row: int
-    direction: str
+    direction: Literal["D", "X", "Y", "M"]
     amount: float
 
 
-def parse(code):
+def parse(code: str) -> tuple[Defect, ...]:
     """Read a failure-mode code.
 
     Parameters
@@ -79,7 +79,7 @@ def _parse_one(code, part):
     match = _CODE.fullmatch(part)
     if match:
         pin, row, direction = int(match["pin"]), int(match["row"]), match["direction"]
-        if direction is None:
+        if direction not in LARGEST:  # there is none
             return Defect(pin, row, "M", 0.0)
         tenths = int(match["amount"])
         least = 1 if direction == "D" else -LARGEST[direction]
@@ -88,7 +88,7 @@ def _parse_one(code, part):
     raise ValueError(f"unknown failure mode {code!r}: {_EXPECTED}")
 
 
-def code_of(*defects):
+def code_of(*defects: Defect) -> str:
     """Write the failure-mode code of some defects: the inverse of `parse`.
 
     Parameters

@@ -11,7 +11,10 @@ All is computed from the deviation d = x - x̄, since the textbook's S_e = S_T -
 difference of large numbers, which single precision can turn negative.
 """
 
+from typing import Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.ndimage import uniform_filter
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -21,7 +24,9 @@ __all__ = ["RT", "check_divider", "metrics_of_sums", "windowed"]
 LEAST_DIVIDER = 1e-12  # of the mean S_T
 
 
-def metrics_of_sums(cross, square, divider, k):
+def metrics_of_sums(
+    cross: np.ndarray, square: np.ndarray, divider: float | np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Sensitivity and error of patterns, from sums over their deviations d = x - x̄.
 
     ``β = 1 + d·x̄ / r`` and ``Y₂ = √(S_e / (k - 1))`` with ``S_e = |d|² - (d·x̄)² / r``, at least 0.
@@ -47,7 +52,9 @@ def metrics_of_sums(cross, square, divider, k):
     return beta, np.sqrt(residual / (k - 1))
 
 
-def check_divider(divider, total, name="the reference"):
+def check_divider(
+    divider: float | np.ndarray, total: float | np.ndarray, name: str = "the reference"
+) -> None:
     """Refuse a reference too faint to divide by.
 
     Parameters
@@ -98,10 +105,15 @@ class RT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Their covariance, with divisor n.
     """
 
-    def __init__(self, adjugate=False):
+    reference_: np.ndarray
+    divider_: float
+    centre_: np.ndarray
+    covariance_: np.ndarray
+
+    def __init__(self, adjugate: bool = False) -> None:
         self.adjugate = adjugate
 
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Learn the unit space.
 
         Parameters
@@ -121,23 +133,23 @@ class RT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             If there are too few parts or items, one is not finite, or the mean of the good parts
             is too faint to divide by.
         """
-        X = validate_data(
+        good = validate_data(
             self,
             X,
             dtype=[np.float64, np.float32],
             ensure_min_samples=2,
             ensure_min_features=2,
         )
-        self.reference_ = X.mean(axis=0)
+        self.reference_ = good.mean(axis=0)
         self.divider_ = self.reference_ @ self.reference_
-        check_divider(self.divider_, np.einsum("nk,nk->n", X, X).mean())
-        Y = self._metrics(X).astype(np.float64)
+        check_divider(self.divider_, np.einsum("nk,nk->n", good, good).mean())
+        Y = self._metrics(good).astype(np.float64)
         self.centre_ = Y.mean(axis=0)
         self.covariance_ = np.cov(Y, rowvar=False, ddof=0)
         self._n_features_out = 2
         return self
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Sensitivity and error of each pattern.
 
         Parameters
@@ -158,7 +170,7 @@ class RT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return self._metrics(validate_data(self, X, reset=False, dtype=[np.float64, np.float32]))
 
-    def distance(self, X):
+    def distance(self, X: ArrayLike) -> np.ndarray:
         """Squared distance D² = ½ (Y - Ȳ) V⁻¹ (Y - Ȳ)ᵀ of each pattern from the unit space.
 
         Its mean over the unit space is 1. With the adjugate form, V⁻¹ times the determinant of V.
@@ -204,7 +216,7 @@ class RT(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return self._adjugate() / determinant
 
 
-def windowed(images, reference, size):
+def windowed(images: np.ndarray, reference: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """RT metrics at every pixel, from the window around it.
 
     Beyond the border, products of pixels go on as they are at the border.

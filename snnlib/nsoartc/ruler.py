@@ -4,6 +4,8 @@ What an optics engineer would try first. It needs no training and no defective p
 geometry of the cell and a few good parts that say where tips belong.
 """
 
+from typing import Self
+
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
@@ -24,7 +26,7 @@ DARKEST = 0.05  # share of full scale; a darker face is taken for this, lest noi
 FAINTEST = 1.0  # less light than this above the face, in pixels of face, and no tip is there
 
 
-def tip_centroids(images):
+def tip_centroids(images: np.ndarray) -> np.ndarray:
     """Find the middle of each tip's bright flat, weighted by its light above that of the face.
 
     Parameters
@@ -74,7 +76,9 @@ class Ruler(BaseEstimator):
         Mean centroids of good parts, in pixels.
     """
 
-    def fit(self, images, y=None):
+    mean_: np.ndarray
+
+    def fit(self, images: np.ndarray, y: object = None) -> Self:
         """Learn where the tips of good parts are.
 
         Parameters
@@ -104,7 +108,7 @@ class Ruler(BaseEstimator):
         self.mean_ = np.nanmean(centroids, axis=0)
         return self
 
-    def measure(self, images):
+    def measure(self, images: np.ndarray) -> np.ndarray:
         """Measure every pin.
 
         Parameters
@@ -135,7 +139,7 @@ class Ruler(BaseEstimator):
         measured[..., 1:] = np.degrees(np.arcsin(np.clip(measured[..., 1:] / LENGTH, -1, 1)))
         return measured
 
-    def inspect(self, images, limits):
+    def inspect(self, images: np.ndarray, limits: tuple[float, float, float]) -> pd.DataFrame:
         """Hold every pin against limits, and tell which is farthest off.
 
         Parameters

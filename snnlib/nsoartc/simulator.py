@@ -11,8 +11,10 @@ apart, each from a seed of its own, so that the same part can be photographed ag
 The geometry is a reconstruction; nothing of it was measured on a machine.
 """
 
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Self
 
 import numpy as np
 from scipy.special import ndtr
@@ -50,17 +52,19 @@ BATCH = 50  # parts rendered at once, which bounds the memory; the images do not
 LEVEL = 0.4
 
 
+@dataclass(frozen=True)
 class _Nuisances:
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if not 0 <= value < np.inf:
                 raise ValueError(
                     f"{name} of {type(self).__name__} must be at least 0 and finite, got {value}"
                 )
 
-    def sd(self, name):
+    def sd(self, name: str) -> float:
         """Standard deviation of a nuisance at this level; of specks, the mean number."""
-        return LEVEL * self.level * getattr(self, name)
+        values = asdict(self)
+        return LEVEL * values["level"] * values[name]
 
 
 @dataclass(frozen=True)
@@ -148,10 +152,10 @@ class Lot:
 
     brightness: float = 1.0
     glint: float = 1.0
-    placement: tuple = (0.0, 0.0)
-    cameras: tuple = (0.0, 0.0, 0.0)
+    placement: tuple[float, float] = (0.0, 0.0)
+    cameras: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, size in [("placement", 2), ("cameras", len(CAMERA_ANGLES))]:
             values = np.asarray(getattr(self, name), dtype=float)
             if values.shape != (size,) or not np.isfinite(values).all():
@@ -190,15 +194,22 @@ class Parts:
     glint: np.ndarray
     lot: Lot
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.modes)
 
-    def take(self, indices):
+    def __repr__(self) -> str:
+        count, kinds = len(self), len(np.unique(self.modes))
+        return (
+            f"Parts({count} part{'s' * (count != 1)} of {kinds} failure mode{'s' * (kinds != 1)}, "
+            f"lot={self.lot})"
+        )
+
+    def take(self, indices: np.ndarray | slice) -> Self:
         """Return some parts, in any order and as often as wanted.
 
         Parameters
         ----------
-        indices : ndarray, shape (m,), int
+        indices : ndarray, shape (m,), int, or slice
             Positions in this batch.
 
         Returns
@@ -209,7 +220,13 @@ class Parts:
         return replace(self, **{name: getattr(self, name)[indices] for name in arrays})
 
 
-def draw_parts(modes, *, seed, process=None, lot=None):
+def draw_parts(
+    modes: Sequence[str] | np.ndarray,
+    *,
+    seed: int,
+    process: Process | None = None,
+    lot: Lot | None = None,
+) -> Parts:
     """Make parts, each with a failure mode.
 
     The first of them are the same however many follow.
@@ -290,7 +307,7 @@ def _defects(modes):
     return off
 
 
-def photograph(parts, *, seed, shot=None):
+def photograph(parts: Parts, *, seed: int, shot: Shot | None = None) -> Iterator[np.ndarray]:
     """Photograph each part once with the three cameras.
 
     Parameters

@@ -10,7 +10,7 @@ A reconstruction: the published data sets hold finished maps, their transform wa
 """
 
 from operator import index
-from typing import NamedTuple
+from typing import NamedTuple, Self, SupportsIndex
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -104,7 +104,7 @@ class Place(NamedTuple):
     metric: str
 
 
-def locate(value):
+def locate(value: SupportsIndex) -> Place:
     """Tell what a value of a flattened map means.
 
     Parameters
@@ -134,7 +134,7 @@ def locate(value):
     return Place(column + 1, row + 1, EYES[eye], METRICS[metric])
 
 
-def position(place):
+def position(place: Place) -> int:
     """Find the value of a flattened map that means something: the inverse of `locate`.
 
     Parameters
@@ -178,7 +178,11 @@ class Soart(TransformerMixin, BaseEstimator):
         Effective divider of each part, camera, pin row and pin column.
     """
 
-    def fit(self, images, y=None):
+    mean_: np.ndarray
+    responses_: np.ndarray
+    dividers_: np.ndarray
+
+    def fit(self, images: np.ndarray, y: object = None) -> Self:
         """Learn the reference from good parts.
 
         Parameters
@@ -215,7 +219,7 @@ class Soart(TransformerMixin, BaseEstimator):
             check_divider(self.dividers_, total, "the mean good response")
         return self
 
-    def metrics(self, images):
+    def metrics(self, images: np.ndarray) -> np.ndarray:
         """RT metrics of each camera by itself, before the differences.
 
         Parameters
@@ -239,7 +243,7 @@ class Soart(TransformerMixin, BaseEstimator):
             metrics[start : start + len(block)] = block
         return metrics
 
-    def transform(self, images):
+    def transform(self, images: np.ndarray) -> np.ndarray:
         """Map of each part, flattened row by row.
 
         Parameters
@@ -283,8 +287,8 @@ class Soart(TransformerMixin, BaseEstimator):
             for part, d in enumerate(field.responses()):
                 _over_rows(d, self.responses_[part], out=columns[0, part])
                 _over_rows(d, d, out=columns[1, part])
-            sums = _over_columns(columns)
-            pairs = np.stack(metrics_of_sums(*sums, self.dividers_[:, None], WINDOW**2))
+            cross, square = _over_columns(columns)
+            pairs = np.stack(metrics_of_sums(cross, square, self.dividers_[:, None], WINDOW**2))
             # (metric, part, n, camera, row, column) → (n, camera, row, column, part, metric)
             pairs = pairs.transpose(2, 3, 4, 5, 1, 0)
             yield start, pairs.reshape(*pairs.shape[:4], len(METRICS))
