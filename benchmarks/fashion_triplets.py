@@ -65,7 +65,7 @@ TOPS = [0, 2, 4, 6]  # T-shirt/top, pullover, coat, shirt
 def train_in_keras(data, validation, seed, recipe):
     """Train as the chapter does; embeddings of images, and the losses of the epochs."""
     encoder = keras_triplets.mlp(*WIDTHS, seed=seed)
-    model = keras_triplets.triplet_model(encoder)
+    model = keras_triplets.TripletModel(encoder)
     model.compile(
         keras.optimizers.Adam(recipe["rate"]),
         keras_triplets.CosineTripletLoss(recipe["margin"]),
@@ -73,11 +73,10 @@ def train_in_keras(data, validation, seed, recipe):
     )
     stopping = keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True)
     history = model.fit(
-        keras_triplets.triplet_batches(data, recipe["batch"]),
-        validation_data=keras_triplets.triplet_batches(validation, 500),
+        keras_triplets.TripletBatches(data, recipe["batch"]),
+        validation_data=keras_triplets.TripletBatches(validation, 500),
         epochs=recipe["epochs"],
         callbacks=[keras_triplets.Watch(data), stopping],
-        shuffle=False,
         verbose=0,
     ).history
     return partial(keras_triplets.embed, encoder), history["loss"], history["val_loss"]

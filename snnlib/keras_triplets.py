@@ -1,26 +1,25 @@
-"""Triplets in TensorFlow and Keras: encoder, model with three inputs, loss, input, embeddings.
+"""Triplets in Keras: encoder, model with three inputs, loss, batches, embeddings.
 
-The counterpart of the PyTorch rooms for readers who live in Keras. This room knows nothing of
-PyTorch; it takes its triplets from any object with `triplets`, `images` and `set_epoch`, such as
-`snnlib.sampling.TripletDataset`. TensorFlow loads when the room is entered.
+The counterpart of the PyTorch rooms for readers who live in Keras, on whatever backend Keras runs.
+It takes its triplets from any object with `triplets`, `images` and `set_epoch`, such as
+`snnlib.sampling.TripletDataset`. Keras and its backend load when the room is entered.
 """
 
 import contextlib
-import itertools
 import os
 import re
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
+from typing import Any, Protocol, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from snnlib.images import check_images
 
-# Level 3 holds back what TensorFlow's C++ code logs from here on, even its errors: some tell no
-# more than the type of the processor, and what fails is raised in Python all the same.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# How it logs before it has read that: "I0000 00:00:1700000000.1 …", "2030-01-31 …: E external/…".
+# How TensorFlow logs at first: "I0000 00:00:1700000000.1 …", "2030-01-31 …: E external/…".
 _GREETING = re.compile(
     rb"[IWE]\d{4} [\d:.]+ |\d{4}-\d\d-\d\d [\d:.]+: [IWE] |WARNING: All log messages before absl"
     rb"|To enable the following instructions|Skipping registering GPU devices"  # their second lines
@@ -28,9 +27,14 @@ _GREETING = re.compile(
 
 
 @contextlib.contextmanager
-def _without_greetings():
+def _without_greetings() -> Iterator[None]:
     """Hold back TensorFlow's greetings on file descriptor 2, and nothing else said there."""
-    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":  # by the user's choice
+    if (os.environ.get("KERAS_BACKEND") or "tensorflow") != "tensorflow":
+        yield
+        return
+    # Level 3 holds back what TensorFlow's C++ code logs once it has read it, even its errors: some
+    # tell no more than the type of the processor, and what fails is raised in Python all the same.
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":  # by the user's choice
         yield
         return
     sys.stderr.flush()
@@ -52,22 +56,34 @@ def _without_greetings():
 try:
     with _without_greetings():
         import keras
-        import tensorflow as tf
         from keras import ops
 
-        tf.config.list_physical_devices()  # the search for a GPU greets, too
+        if keras.config.backend() == "tensorflow":
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # the search for a GPU greets, too
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        f"snnlib.keras_triplets needs TensorFlow with Keras 3 ({error}); "
-        "pip install tensorflow brings both"
+        f"snnlib.keras_triplets needs Keras 3 and its backend ({error}); pip install tensorflow "
+        "brings both, or pip install keras and set KERAS_BACKEND=torch"
     ) from error
 
-__all__ = ["CosineTripletLoss", "Watch", "embed", "mlp", "triplet_batches", "triplet_model"]
-
-TENSOR_ALIGNMENT = 64  # bytes; TensorFlow takes over no memory that begins elsewhere
+__all__ = ["CosineTripletLoss", "TripletBatches", "TripletModel", "Watch", "embed", "mlp"]
 
 
-def mlp(*widths, seed):
+class _Triplets(Protocol):
+    """What is asked of triplets; `TripletDataset` has it."""
+
+    @property
+    def images(self) -> ArrayLike: ...
+
+    @property
+    def triplets(self) -> np.ndarray: ...
+
+    def set_epoch(self, epoch: int) -> None: ...
+
+
+def mlp(*widths: int, seed: int) -> keras.Sequential:
     """Multilayer perceptron with ReLU between its layers and none at its end.
 
     Parameters
@@ -80,7 +96,7 @@ def mlp(*widths, seed):
 
     Returns
     -------
-    keras.Model
+    keras.Sequential
         Named "encoder"; maps (n, widths[0]) to (n, widths[-1]).
 
     Raises
@@ -104,8 +120,9 @@ def mlp(*widths, seed):
     return keras.Sequential(layers, name="encoder")
 
 
-def triplet_model(encoder):
-    """Give an encoder three inputs that share its weights.
+@keras.saving.register_keras_serializable(package="snnlib")
+class TripletModel(keras.Model):
+    """Gives an encoder three inputs that share its weights.
 
     The three images pass through the encoder as one batch, which gives the same embeddings as three
     calls and takes less time.
@@ -114,17 +131,70 @@ def triplet_model(encoder):
     ----------
     encoder : keras.Model
         Maps (n, v) to (n, d).
+    **kwargs
+        `name` and `trainable`, as ``keras.Model`` takes them.
 
-    Returns
-    -------
-    keras.Model
-        Maps three inputs (n, v), named "anchor", "positive" and "negative", to embeddings
-        (n, 3, d).
+    Attributes
+    ----------
+    encoder : keras.Model
+        The encoder, trained with the model.
+    inputs : list of keras.KerasTensor
+        Three inputs (n, v), named "anchor", "positive" and "negative".
+    output : keras.KerasTensor
+        Their embeddings (n, 3, d).
     """
-    shape = encoder.input_shape[1:]
-    inputs = [keras.Input(shape, name=name) for name in ("anchor", "positive", "negative")]
-    embeddings = encoder(ops.concatenate(inputs))
-    return keras.Model(inputs, ops.stack(ops.split(embeddings, 3), axis=1), name="triplet_model")
+
+    def __init__(self, encoder: keras.Model, **kwargs: Any) -> None:
+        shape = encoder.input_shape[1:]
+        inputs = [keras.Input(shape, name=name) for name in ("anchor", "positive", "negative")]
+        embeddings = encoder(ops.concatenate(inputs))
+        super().__init__(inputs, ops.stack(ops.split(embeddings, 3), axis=1), **kwargs)
+        self.encoder = encoder
+
+    def fit(self, *args: Any, shuffle: bool = False, **kwargs: Any) -> keras.callbacks.History:
+        """Train as any Keras model, but on the batches as they come.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As ``keras.Model.fit`` takes them.
+        shuffle : bool, default False
+            Whether Keras shuffles the batches. Triplets come in random order as they are, the same
+            in every run.
+
+        Returns
+        -------
+        keras.callbacks.History
+        """
+        return super().fit(*args, shuffle=shuffle, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """What Keras saves: the encoder and the keywords.
+
+        Returns
+        -------
+        dict
+        """
+        encoder = keras.saving.serialize_keras_object(self.encoder)
+        return {"encoder": encoder, "name": self.name, "trainable": self.trainable}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> Self:
+        """Make the model that was saved.
+
+        Parameters
+        ----------
+        config : dict
+            From `get_config`.
+        custom_objects : dict, optional
+            Classes that the encoder is made of and Keras does not know, by their names.
+
+        Returns
+        -------
+        TripletModel
+        """
+        encoder = keras.saving.deserialize_keras_object(config["encoder"], custom_objects)
+        return cls(**{**config, "encoder": encoder})
 
 
 @keras.saving.register_keras_serializable(package="snnlib")
@@ -144,8 +214,10 @@ class CosineTripletLoss(keras.losses.Loss):
     margin : float, default 0.4
         How much farther m the negative should be than the positive; in units of the cosine
         distance.
-    name : str, optional
+    name : str, default "cosine_triplet_loss"
         Name of the loss.
+    **kwargs
+        `reduction` and `dtype`, as ``keras.losses.Loss`` takes them.
 
     Raises
     ------
@@ -153,19 +225,26 @@ class CosineTripletLoss(keras.losses.Loss):
         If the margin is not positive and finite; on use, if the embeddings are not (n, 3, d).
     """
 
-    def __init__(self, margin=0.4, name="cosine_triplet_loss"):
+    def __init__(
+        self, margin: float = 0.4, name: str = "cosine_triplet_loss", **kwargs: Any
+    ) -> None:
         if not 0 < margin < float("inf"):
             raise ValueError(f"margin must be positive and finite, got {margin}")
-        super().__init__(name=name)
+        super().__init__(name=name, **kwargs)
         self.margin = margin
 
-    def call(self, y_true, y_pred):
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Mean loss, called as ``loss(None, embeddings)``: no labels are read."""
+        # Keras would make a tensor of the labels, and can't make one of None.
+        return super().__call__((), y_pred, sample_weight)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         """Loss of each triplet.
 
         Parameters
         ----------
-        y_true : Tensor, shape (n,)
-            Not read: a triplet needs no label. Keras wants one all the same.
+        y_true : object
+            Not read.
         y_pred : Tensor, shape (n, 3, d)
             Embeddings of anchor, positive and negative.
 
@@ -179,21 +258,22 @@ class CosineTripletLoss(keras.losses.Loss):
         closer = ops.sum(anchor * (negative - positive), axis=-1)  # d(a, p) − d(a, n)
         return ops.relu(closer + self.margin)
 
-    def get_config(self):
-        """What Keras saves: the margin and the name.
+    def get_config(self) -> dict[str, Any]:
+        """What Keras saves: the arguments.
 
         Returns
         -------
         dict
         """
-        return {"margin": self.margin, "name": self.name}
+        return super().get_config() | {"margin": self.margin, "dtype": self.dtype}
 
 
-def triplet_batches(data, batch_size):
-    """Feed triplets to Keras, gathered by index a batch at a time.
+class TripletBatches(keras.utils.PyDataset):
+    """Feeds triplets to Keras, gathered by index a batch at a time.
 
-    TensorFlow holds one copy of the images, however many triplets there are, and a triplet only for
-    as long as its batch. Every pass is the next epoch of `data`, beginning with the first.
+    A triplet lasts only as long as its batch, and the images are not copied as a whole. Every pass
+    that Keras makes is the next epoch of `data`, beginning with the first. So leave
+    `steps_per_epoch` to Keras: it would cut one pass into several.
 
     Parameters
     ----------
@@ -203,58 +283,41 @@ def triplet_batches(data, batch_size):
     batch_size : int
         Triplets a batch; the last one may have fewer.
 
-    Returns
-    -------
-    tf.data.Dataset
-        Of ((anchor, positive, negative), zeros): three arrays (b, c · h · w), float32, and the
-        labels (b,) that Keras wants and the loss does not read.
-
     Raises
     ------
     ValueError
         If the batch size is not positive.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    images, passes = _as_tensor(np.asarray(data.images)), itertools.count()
 
-    def next_epoch():
-        data.set_epoch(next(passes))
-        return data.triplets
+    def __init__(self, data: _Triplets, batch_size: int) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        super().__init__()  # with one worker: more would begin before the epoch does
+        self.data, self.batch_size = data, batch_size
+        self.images = _rows(data.images)
+        self.epoch, self.ready = 0, False
 
-    @tf.autograph.experimental.do_not_convert
-    def positions(_):
-        return tf.ensure_shape(tf.numpy_function(next_epoch, [], tf.int64), (None, 3))
+    def __len__(self) -> int:
+        return -(-len(self.data.triplets) // self.batch_size)
 
-    @tf.autograph.experimental.do_not_convert
-    def gather(positions):
-        three = tf.unstack(tf.gather(images, tf.transpose(positions)))
-        return tuple(three), tf.zeros(tf.shape(positions)[:1])
+    def __getitem__(self, index: int) -> tuple[tuple[np.ndarray, ...]]:
+        """Anchors, positives and negatives of a batch, each (b, c · h · w), without labels."""
+        start = index * self.batch_size
+        positions = self.data.triplets[start : start + self.batch_size]
+        return (tuple(self.images[positions.T]),)
 
-    # Python hands over the positions of a whole epoch at once: asked for every batch, its lock
-    # would hold up the training.
-    steps = -(-len(data.triplets) // batch_size)
-    batches = tf.data.Dataset.range(1).map(positions).unbatch().batch(batch_size).map(gather)
-    batches = batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
-    return batches.with_options(_without_rewriting())
+    def on_epoch_begin(self) -> None:
+        """Let `data` go on to its next epoch."""
+        self.data.set_epoch(self.epoch)
+        self.epoch += 1
 
+    def on_epoch_end(self) -> None:
+        """Count from here, the first time.
 
-def _without_rewriting():
-    """TensorFlow would copy all images once more while it looks for a faster pipeline."""
-    options = tf.data.Options()
-    options.experimental_optimization.apply_default_optimizations = False
-    options.autotune.enabled = False
-    return options
-
-
-def _as_tensor(images):
-    """Images as a tensor (m, v) in one copy; `tf.constant` would hold two."""
-    flat = images.reshape(len(images), -1)
-    memory = np.empty(flat.nbytes + TENSOR_ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % TENSOR_ALIGNMENT
-    aligned = memory[start : start + flat.nbytes].view(flat.dtype).reshape(flat.shape)
-    aligned[:] = flat
-    return tf.experimental.dlpack.from_dlpack(aligned.__dlpack__())
+        Keras ends an epoch before its first, for which it may have looked at a batch.
+        """
+        if not self.ready:
+            self.epoch, self.ready = 0, True
 
 
 class Watch(keras.callbacks.Callback):
@@ -267,16 +330,16 @@ class Watch(keras.callbacks.Callback):
     Parameters
     ----------
     data : TripletDataset
-        Triplets being trained on; some of their images are embedded after every epoch.
+        Triplets that a `TripletModel` is trained on; some of their images are embedded after every
+        epoch.
     """
 
-    def __init__(self, data):
+    def __init__(self, data: _Triplets) -> None:
         super().__init__()
-        images = np.asarray(data.images)
-        self.some = images.reshape(len(images), -1)[data.triplets[:256].ravel()]
-        self.told = set()
+        self.some = _rows(data.images)[data.triplets[:256].ravel()]
+        self.told: set[str] = set()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Keep the weights.
 
         Parameters
@@ -288,7 +351,7 @@ class Watch(keras.callbacks.Callback):
         """
         self.before = self.model.get_weights()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Look at the loss and at some embeddings.
 
         Parameters
@@ -314,7 +377,7 @@ class Watch(keras.callbacks.Callback):
                 f"nothing was learned in epoch {epoch + 1}: every loss was 0, since no triplet is "
                 "active",
             )
-        directions = _directions(self.model.get_layer("encoder")(self.some))
+        directions = _directions(self.model.encoder(self.some))
         if ops.norm(ops.std(directions, axis=0)) <= 1e-2:
             self._tell(
                 "Collapse",
@@ -322,7 +385,7 @@ class Watch(keras.callbacks.Callback):
                 "direction, so no angle tells classes apart",
             )
 
-    def _tell(self, section, words):
+    def _tell(self, section: str, words: str) -> None:
         """Warn, once a section of the training clinic."""
         if section not in self.told:
             self.told.add(section)
@@ -330,13 +393,19 @@ class Watch(keras.callbacks.Callback):
             warnings.warn(words, RuntimeWarning, stacklevel=2)
 
 
-def _directions(embeddings):
+def _rows(images: ArrayLike) -> np.ndarray:
+    """Each image as a row of its values, in the memory of the images."""
+    images = np.asarray(images)
+    return images.reshape(len(images), -1)
+
+
+def _directions(embeddings: Any) -> Any:
     # Divided by 1, a row of zeros stays what it is, and its gradient stays finite.
     squares = ops.sum(ops.square(embeddings), axis=-1, keepdims=True)
     return embeddings * ops.rsqrt(ops.where(squares == 0, 1.0, squares))
 
 
-def embed(encoder, images, batch_size=1024):
+def embed(encoder: keras.Model, images: np.ndarray, batch_size: int = 1024) -> np.ndarray:
     """Embed images by a Keras encoder.
 
     Parameters
@@ -363,7 +432,7 @@ def embed(encoder, images, batch_size=1024):
     check_images(images)
     if not len(images):
         raise ValueError("images must hold at least one image, got none")
-    flat = images.reshape(len(images), -1)
+    flat = _rows(images)
     width = encoder.input_shape[-1]
     if flat.shape[1] != width:
         raise ValueError(

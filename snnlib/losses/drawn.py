@@ -1,6 +1,7 @@
 """Losses of pairs and triplets that were drawn beforehand."""
 
 import torch
+from torch.nn import functional
 
 __all__ = ["contrastive", "cosine", "cosine_triplet", "euclidean"]
 
@@ -107,11 +108,15 @@ def cosine(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         If the shapes differ or are not (n, d).
     """
     _check_same_shape(first, second)
-    return 1 - (_directions(first) * _directions(second)).sum(dim=1)
+    return 1 - (directions(first) * directions(second)).sum(dim=1)
 
 
-def _directions(embeddings):
-    # Divided by 1, a row of zeros stays what it is, and its gradient stays finite.
+def directions(embeddings: torch.Tensor) -> torch.Tensor:
+    """Scale rows to length one; a row of zeros stays one.
+
+    By hand, since `torch.nn.functional.normalize` divides a row of zeros by 1e-12: one dead image
+    would have a gradient that drowns all others. Divided by 1, it has one like theirs.
+    """
     norms = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
     return embeddings / norms.masked_fill(norms == 0, 1)
 
@@ -148,4 +153,6 @@ def cosine_triplet(
     """
     _check_same_shape(anchor, positive, negative)
     check_margin(margin)
-    return (cosine(anchor, positive) - cosine(anchor, negative) + margin).clamp(min=0).mean()
+    return functional.triplet_margin_with_distance_loss(
+        anchor, positive, negative, distance_function=cosine, margin=margin
+    )

@@ -12,7 +12,7 @@ Embeddings in half precision are widened, also under autocast, and only the loss
 import torch
 from torch.nn import functional
 
-from snnlib.losses.drawn import check_margin
+from snnlib.losses.drawn import check_margin, directions
 
 __all__ = [
     "all_pairs",
@@ -251,9 +251,7 @@ def supervised_contrastive(
     _check_temperature(temperature)
     # Exponentials need no double precision, but more than half; autocast would take half again.
     Z = embeddings.float() if embeddings.dtype in HALF else embeddings
-    norms = torch.linalg.vector_norm(Z, dim=1, keepdim=True)
-    # A row of zeros stays one. The root on both factors divides their products by the temperature.
-    Z = Z / (norms.masked_fill(norms == 0, 1) * temperature**0.5)
+    Z = directions(Z) / temperature**0.5  # on both factors, so that it divides their products
     positive = (labels[:, None] == labels).fill_diagonal_(False).to(Z.dtype)
     count = positive.sum(dim=1)
     share = positive / (count.clamp(min=1) * count.count_nonzero())[:, None]
@@ -324,10 +322,10 @@ def prototype(
     """
     _check(embeddings, labels)
     _check_temperature(temperature)
-    names, of, size = labels.unique(return_inverse=True, return_counts=True)
+    _, of, size = labels.unique(return_inverse=True, return_counts=True)
     Z = _widened(embeddings)
-    sums = Z.new_zeros(len(names), Z.shape[1]).index_add(0, of, Z)
-    centres = sums / size[:, None]
+    # A product, since adding up by index would depend on the order that a GPU happens to take.
+    centres = functional.one_hot(of).T.to(Z.dtype) @ Z / size[:, None]
     squares = Z.square().sum(dim=1)[:, None] + centres.square().sum(dim=1) - 2 * Z @ centres.T
     # Without the image itself its centre moves away from it: the distance grows by n / (n − 1).
     own, members = of[:, None], size[of].to(Z.dtype)
@@ -417,11 +415,13 @@ def _mean_over_triplets(embeddings, labels, margin, *, beyond):
     with torch.no_grad():
         anchors, columns, order, begin, end = _runs(D, same, positive, margin, beyond=beyond)
         runs = end - begin
-        # How many runs hold a negative: one more from each beginning on, one less from each end.
-        steps = D.new_zeros(len(D), len(D) + 1)
-        steps.scatter_add_(1, begin, steps.new_ones(1).expand_as(begin))
-        steps.scatter_add_(1, end, -steps.new_ones(1).expand_as(end))
-        weights = torch.zeros_like(D).scatter_(1, order, -steps.cumsum(dim=1)[:, :-1])
+        # Runs that hold a negative: one more from each beginning on, one less from each end. Adding
+        # whole numbers up gives the same in any order, also that of a GPU.
+        changes = D.new_zeros(len(D), len(D) + 1)
+        one = changes.new_ones(1).expand_as(begin)
+        changes.scatter_add_(1, begin, one).scatter_add_(1, end, -one)
+        holding = changes.cumsum(dim=1)[:, :-1]
+        weights = torch.zeros_like(D).scatter_(1, order, -holding)
         weights[positive] = runs[anchors, columns].to(D.dtype)
         total = runs.sum()
     return (((weights * D).sum() + margin * total) / total.clamp(min=1)).to(embeddings.dtype)
