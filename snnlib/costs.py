@@ -162,14 +162,17 @@ def cost_by_limit(
         raise ValueError(f"scores must be numbers, or infinite, got {scores[bad[0]]} at {bad[0]}")
     if good.all() or not good.any():
         raise ValueError(f"expected good and defective parts, got {good.sum()} good of {len(good)}")
-    limits = np.unique(scores[np.isfinite(scores)])
-    limits = np.concatenate([[-np.inf], limits])
-    passed = [np.searchsorted(np.sort(scores[kind]), limits, "right") for kind in (good, ~good)]
-    false_alarms = 1 - passed[0] / good.sum()
-    escapes = passed[1] / (~good).sum()
+    limits = np.concatenate([[-np.inf], np.unique(scores[np.isfinite(scores)])])
+    false_alarms = 1 - _share_up_to(limits, scores[good])
+    escapes = _share_up_to(limits, scores[~good])
     cost = cost_of_inspection(prices, defect_rate, escapes, false_alarms)
     columns = {"limit": limits, "escapes": escapes, "false_alarms": false_alarms, "cost": cost}
     return pd.DataFrame(columns)
+
+
+def _share_up_to(limits, scores):
+    """Share of scores that are at most each limit."""
+    return np.searchsorted(np.sort(scores), limits, "right") / len(scores)
 
 
 def defect_rate_of_cpk(cpk: float | np.ndarray) -> float | np.ndarray:

@@ -157,7 +157,7 @@ class ImageSet:
         """
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
-    def split(self, size: int, seed: int) -> tuple[Self, Self]:
+    def split(self, size: int, *, seed: int) -> tuple[Self, Self]:
         """Cut the set in two, each class in the same proportion on both sides.
 
         Parameters

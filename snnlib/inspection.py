@@ -137,15 +137,15 @@ class Verdict:
             near += f", {self.second} {self.second_distance:.2f}"
         return f"{'PASS' if self.passes else 'STOP'}: {self.name}", near
 
-    def draw(self, ax: "Axes | None" = None, limit: float | None = None) -> "Axes":
+    def draw(self, ax: "Axes | None" = None, vmax: float | None = None) -> "Axes":
         """Draw the picture for the operator: the part, its verdict, and the tile that speaks most.
 
         Parameters
         ----------
         ax : Axes, optional
             Where to draw; the current one if None.
-        limit : float, optional
-            Values run from blue at -limit over white to red at limit; grey or in colour if None.
+        vmax : float, optional
+            Values run from blue at -vmax over white to red at vmax; grey or in colour if None.
 
         Returns
         -------
@@ -154,7 +154,7 @@ class Verdict:
         from snnlib import plots  # Matplotlib is not needed to judge
 
         words = "\n".join(self._words())
-        return plots.operator(self.seen, words, self.passes, self.drops.shape, self.tile, ax, limit)
+        return plots.operator(self.seen, words, self.passes, self.drops.shape, self.tile, ax, vmax)
 
 
 def set_up(

@@ -292,7 +292,7 @@ def face(
     values: np.ndarray,
     marked: Sequence[tuple[int, int]] = (),
     ax: Axes | None = None,
-    limit: float | None = None,
+    vmax: float | None = None,
 ) -> Axes:
     """Draw an array whose tiles lie as the 3 × 13 pins of a connector face do.
 
@@ -304,8 +304,8 @@ def face(
         Pin column (1 … 13) and row (1 … 3) of pins to frame.
     ax : Axes, optional
         Where to draw; the current one if None.
-    limit : float, optional
-        Values run from blue at -limit over white to red at limit; grey from 0 to 1 if None.
+    vmax : float, optional
+        Values run from blue at -vmax over white to red at vmax; grey from 0 to 1 if None.
 
     Returns
     -------
@@ -319,8 +319,8 @@ def face(
     rows, columns = 3, 13
     if values.ndim != 2 or values.shape[0] % rows or values.shape[1] % columns:
         raise ValueError(f"expected 3 × 13 tiles of one size, got an array {values.shape}")
-    ax = _tiled(values, (rows, columns), marked, ax, limit)
-    if limit:
+    ax = _tiled(values, (rows, columns), marked, ax, vmax)
+    if vmax:
         ax.set_xticks(np.arange(1, columns) + 0.5, minor=True)
         ax.set_yticks(np.arange(1, rows) + 0.5, minor=True)
         ax.grid(which="minor", color="#777777", alpha=1, lw=0.6)
@@ -336,7 +336,7 @@ def operator(
     tiles: tuple[int, int],
     tile: tuple[int, int] | None = None,
     ax: Axes | None = None,
-    limit: float | None = None,
+    vmax: float | None = None,
 ) -> Axes:
     """Draw a part as its operator should see it: what was decided, and where to look.
 
@@ -354,25 +354,25 @@ def operator(
         Column and row, counted from 1, of a tile to frame.
     ax : Axes, optional
         Where to draw; the current one if None.
-    limit : float, optional
-        Values run from blue at -limit over white to red at limit; grey or in colour if None.
+    vmax : float, optional
+        Values run from blue at -vmax over white to red at vmax; grey or in colour if None.
 
     Returns
     -------
     Axes
     """
     shown = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
-    ax = _tiled(shown, tiles, [] if tile is None else [tile], ax, limit)
+    ax = _tiled(shown, tiles, [] if tile is None else [tile], ax, vmax)
     ax.set(xlabel="column", ylabel="row")
     ax.set_title(words, color=SAME if passes else DIFFERENT, loc="left", fontsize=10)
     return ax
 
 
-def _tiled(values, tiles, marked, ax, limit):
+def _tiled(values, tiles, marked, ax, vmax):
     """Draw an array so that tile (column, row) has its middle at these numbers; frame some."""
     ax = ax or plt.gca()
     rows, columns = tiles
-    colours = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if limit else {"vmin": 0, "vmax": 1}
+    colours = {"cmap": "RdBu_r", "vmin": -vmax, "vmax": vmax} if vmax else {"vmin": 0, "vmax": 1}
     ax.imshow(values, extent=(0.5, columns + 0.5, rows + 0.5, 0.5), aspect="auto", **colours)
     for column, row in marked:
         corner = column - 0.5, row - 0.5

@@ -287,7 +287,8 @@ def draw_batches(
 class _Epochs(Dataset):
     """Positions drawn for every epoch, and the images that they name, gathered a batch at a time.
 
-    What is drawn lies in random order, so a loader reads it from first to last without shuffling.
+    What is drawn stands in the order of its use, be it at random or batch after batch, so a loader
+    must not shuffle it.
     """
 
     #: Draws the columns of an epoch: positions (n, k), and targets (n,) if there are any.

@@ -15,7 +15,7 @@ __all__ = ["WithinClassWhitening"]
 class WithinClassWhitening(TransformerMixin, BaseEstimator):
     """Makes the spread within classes the same in every direction.
 
-    With S for the mean covariance of the classes, each about its own mean, a point x becomes
+    With S for the covariance of all points, each about the mean of its class, a point x becomes
     S^(-1/2) x: after it, Euclidean distance is the Mahalanobis distance of S. This is relevant
     component analysis (Bar-Hillel, Hertz, Shental and Weinshall, 2005, algorithm 1) with whole
     classes as chunklets. S is shrunk towards a multiple of the identity by the amount of Ledoit and

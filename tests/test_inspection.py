@@ -146,7 +146,7 @@ def test_the_picture_for_the_operator(station):
     parts = parts_with_a_mark(3, seed=6).images
     figure, axes = plt.subplots(2)
     stopped, passed = inspect_part(station, parts[0]), inspect_part(station, parts[1])
-    assert stopped.draw(axes[0], limit=2) is axes[0]
+    assert stopped.draw(axes[0], vmax=2) is axes[0]
     passed.draw(axes[1])
     title = axes[0].get_title(loc="left")
     assert title.startswith("STOP: bent\nbent 0.")

@@ -29,7 +29,7 @@ from snnlib.nsoartc.dataset import (
 )
 from snnlib.nsoartc.failure_modes import parse
 from snnlib.nsoartc.simulator import draw_parts, photograph
-from snnlib.nsoartc.soart import PARTS, Place, Soart, position
+from snnlib.nsoartc.soart import PATTERNS, Place, Soart, position
 
 SEEDS = {"part_seed": 21, "shot_seed": 22}
 
@@ -207,7 +207,7 @@ def test_the_reference_comes_from_the_good_training_parts():
 def test_the_good_training_parts_are_those_of_the_reference(train):
     """In the mean over the unit space every response is the reference, so β is 1 on average."""
     good = flat(train)[train.labels == 0]
-    beta = [position(Place(7, 2, "centre", f"{part}, β")) for part in PARTS]
+    beta = [position(Place(7, 2, "centre", f"{part}, β")) for part in PATTERNS]
     assert good[:, beta].mean(axis=0) == pytest.approx(1, abs=5e-4)
 
 

@@ -14,7 +14,7 @@ from snnlib.nsoartc.soart import (
     KERNELS,
     MAP_SHAPE,
     METRICS,
-    PARTS,
+    PATTERNS,
     Place,
     Soart,
     locate,
@@ -41,7 +41,7 @@ def simulated(modes, seed=0, level=1.0):
 
 
 def naive_responses(images):
-    """Responses of the six parts to images (..., 66, 286), one correlation at a time."""
+    """Responses of images to the six patterns (..., 66, 286), one correlation at a time."""
     images = np.asarray(images, dtype=np.float64)
     found = np.empty((len(KERNELS), *images.shape))
     for q, kernel in enumerate(KERNELS.astype(np.float64)):
@@ -81,7 +81,7 @@ def soart():
 
 
 def test_parts_have_their_shapes():
-    assert tuple(SHAPES) == PARTS
+    assert tuple(SHAPES) == PATTERNS
     assert KERNELS.shape == (6, 5, 5)
     assert KERNELS.dtype == np.float32
     for kernel, shape in zip(KERNELS, SHAPES.values()):
@@ -104,7 +104,7 @@ def test_names_and_shapes():
     assert CAMERAS == ("left", "centre", "right")
     assert EYES == ("left − centre", "right − centre", "centre")
     assert [metric.rsplit(", ", 1) for metric in METRICS] == [
-        [part, name] for part in PARTS for name in ("β", "Y₂")
+        [part, name] for part in PATTERNS for name in ("β", "Y₂")
     ]
     assert IMAGE_SHAPE == (3, 66, 286)
     assert MAP_SHAPE == (36, 39)

@@ -76,7 +76,7 @@ def test_distances(ax):
 
 def test_face(ax):
     values = np.random.default_rng(0).normal(size=(36, 39))
-    assert plots.face(values, [(13, 1), (6, 2)], ax, limit=8) is ax
+    assert plots.face(values, [(13, 1), (6, 2)], ax, vmax=8) is ax
     image, frames = ax.images[0], ax.patches
     np.testing.assert_array_equal(image.get_array(), values)
     assert image.get_clim() == (-8, 8)

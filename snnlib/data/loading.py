@@ -259,7 +259,7 @@ def _cut_training_set():
     rest = whole = _rows_of_hub("train")
     parts = {}
     for split, share in SET_ASIDE.items():
-        rest, parts[split] = rest.split(round(share * len(whole)), SET_ASIDE_SEED)
+        rest, parts[split] = rest.split(round(share * len(whole)), seed=SET_ASIDE_SEED)
     return {split: _locked(part) for split, part in {**parts, "train": rest}.items()}
 
 

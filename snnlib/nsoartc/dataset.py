@@ -375,7 +375,7 @@ def scale(scaler: StandardScaler, image_set: ImageSet) -> ImageSet:
     return replace(image_set, images=scaled.astype(np.float32))
 
 
-COLUMNS = tuple(f"data{k}" for k in range(MAP_SHAPE[0] * MAP_SHAPE[1]))
+VALUES = tuple(f"data{k}" for k in range(MAP_SHAPE[0] * MAP_SHAPE[1]))
 
 
 def write_rows(image_set: ImageSet, file: str | Path) -> None:
@@ -401,7 +401,7 @@ def write_rows(image_set: ImageSet, file: str | Path) -> None:
             f"got {image_set.images.shape}"
         )
     values = image_set.images.reshape(len(image_set), -1)
-    columns = dict(zip(COLUMNS, values.T))
+    columns = dict(zip(VALUES, values.T))
     names = np.array(image_set.class_names)
     rows = datasets.Dataset.from_dict(
         {**columns, "label": image_set.labels, "fmode": names[image_set.labels]}
@@ -474,15 +474,15 @@ def set_of_rows(
     if not len(rows):
         raise ValueError("expected at least one row, got none")
     table = rows.with_format("arrow")[:]
-    values = np.empty((len(table), len(COLUMNS)), dtype=np.float32)
-    for k, column in enumerate(COLUMNS):
+    values = np.empty((len(table), len(VALUES)), dtype=np.float32)
+    for k, column in enumerate(VALUES):
         values[:, k] = table[column].to_numpy()
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         row, column = bad[0]
         raise ValueError(
             f"values must be finite numbers, got {values[row, column]} in row {row}, "
-            f"column {COLUMNS[column]}"
+            f"column {VALUES[column]}"
         )
     codes = np.array(table["fmode"].to_pylist(), dtype=str)
     _check_codes(codes, table["label"].to_numpy())
@@ -492,12 +492,12 @@ def set_of_rows(
 
 
 def _check_columns(names):
-    expected = {*COLUMNS, "label", "fmode"}
+    expected = {*VALUES, "label", "fmode"}
     missing = sorted(expected - set(names))
     extra = sorted(name for name in set(names) - expected if name.startswith("data"))
     if missing or extra:
         raise ValueError(
-            f"rows must have the columns {COLUMNS[0]} … {COLUMNS[-1]}, label and fmode; "
+            f"rows must have the columns {VALUES[0]} … {VALUES[-1]}, label and fmode; "
             f"missing: {_few(missing)}; too many: {_few(extra)}"
         )
 

@@ -1,9 +1,9 @@
 """From three camera images to one map of 36 × 39 metrics.
 
-Each of the six parts is a small pattern that is looked for at every pixel: its response is the mean
-brightness on the part less the mean brightness around it. In the window of a pin the response of
+Six small patterns are looked for at every pixel: the response to one is the mean brightness on it
+less the mean brightness around it. In the window of a pin the response of
 an image is compared with that of the mean good image by the RT method (`snnlib.nsoartc.rt`): six
-parts times (β, Y₂) make the 12 metrics of a pin and a camera. Differences between cameras come
+patterns times (β, Y₂) make the 12 metrics of a pin and a camera. Differences between cameras come
 last.
 
 A reconstruction: the published data sets hold finished maps, their transform was not published.
@@ -26,7 +26,7 @@ __all__ = [
     "KERNELS",
     "MAP_SHAPE",
     "METRICS",
-    "PARTS",
+    "PATTERNS",
     "Place",
     "Soart",
     "locate",
@@ -41,7 +41,7 @@ EYES = ("left − centre", "right − centre", "centre")
 #: Cameras, pixel rows and pixel columns of the images of a part.
 IMAGE_SHAPE = (len(CAMERAS), ROWS * WINDOW, COLUMNS * WINDOW)
 
-# Arms of the parts, from the middle of a 5 × 5 field: the two pixels in each direction.
+# Arms of the patterns, from the middle of a 5 × 5 field: the two pixels in each direction.
 _ARMS = {
     "left": ((2, 2), (0, 1)),
     "right": ((2, 2), (3, 4)),
@@ -58,7 +58,7 @@ _SHAPES = {
     "BEND right-up": ("right", "up"),
     "BEND left-down": ("left", "down"),
 }
-FIELD, ON = 5, 5  # side of a part's field in pixels; pixels of the field on the part
+FIELD, ON = 5, 5  # side of a pattern's field in pixels; pixels of the field on it
 EDGE = FIELD // 2
 BLOCK = 4  # parts at a time: few enough to stay near the core, many enough to hide each call's cost
 
@@ -71,14 +71,14 @@ def _kernel(arms):
     return np.where(on, 1 / ON, -1 / (on.size - ON)).astype(np.float32)
 
 
-#: Names of the small patterns that are looked for.
-PARTS = tuple(_SHAPES)
+#: Names of the small patterns that are looked for; the source calls them parts.
+PATTERNS = tuple(_SHAPES)
 #: Their weights, shape (6, 5, 5), float32.
 #:
 #: :meta hide-value:
 KERNELS = np.stack([_kernel(arms) for arms in _SHAPES.values()])
 #: What a map shows of each pin, one below the other.
-METRICS = tuple(f"{part}, {metric}" for part in PARTS for metric in ("β", "Y₂"))
+METRICS = tuple(f"{pattern}, {metric}" for pattern in PATTERNS for metric in ("β", "Y₂"))
 #: Rows and columns of a map.
 MAP_SHAPE = (ROWS * len(METRICS), COLUMNS * len(EYES))
 
@@ -95,7 +95,7 @@ class Place(NamedTuple):
     eye : str
         One of `EYES`.
     metric : str
-        One of `METRICS`: the part, and β or Y₂.
+        One of `METRICS`: the pattern, and β or Y₂.
     """
 
     pin: int
@@ -173,9 +173,9 @@ class Soart(TransformerMixin, BaseEstimator):
     mean_ : ndarray, shape (3, 66, 286), float32
         Mean good image of each camera.
     responses_ : ndarray, shape (6, 3, 66, 286), float32
-        Response of each part to it: the reference of each part and camera.
+        Response of each pattern to it: the reference of each pattern and camera.
     dividers_ : ndarray, shape (6, 3, 3, 13), float32
-        Effective divider of each part, camera, pin row and pin column.
+        Effective divider of each pattern, camera, pin row and pin column.
     """
 
     mean_: np.ndarray
@@ -283,24 +283,26 @@ class Soart(TransformerMixin, BaseEstimator):
             if n < BLOCK:
                 field = _Field(n)
             np.subtract(images[start : start + n], self.mean_, out=field.inside)
-            columns = np.empty((2, len(PARTS), n, len(CAMERAS), ROWS, IMAGE_SHAPE[2]), np.float32)
-            for part, d in enumerate(field.responses()):
-                _over_rows(d, self.responses_[part], out=columns[0, part])
-                _over_rows(d, d, out=columns[1, part])
+            columns = np.empty(
+                (2, len(PATTERNS), n, len(CAMERAS), ROWS, IMAGE_SHAPE[2]), np.float32
+            )
+            for k, d in enumerate(field.responses()):
+                _over_rows(d, self.responses_[k], out=columns[0, k])
+                _over_rows(d, d, out=columns[1, k])
             cross, square = _over_columns(columns)
             pairs = np.stack(metrics_of_sums(cross, square, self.dividers_[:, None], WINDOW**2))
-            # (metric, part, n, camera, row, column) → (n, camera, row, column, part, metric)
+            # (metric, pattern, n, camera, row, column) → (n, camera, row, column, pattern, metric)
             pairs = pairs.transpose(2, 3, 4, 5, 1, 0)
             yield start, pairs.reshape(*pairs.shape[:4], len(METRICS))
 
     def _total(self, images):
-        """Mean of S_T over the good parts, by part, camera and pin."""
+        """Mean of S_T over the good parts, by pattern, camera and pin."""
         total = np.zeros_like(self.dividers_)
         field = _Field(1)
         for image in images:
             field.inside[0] = image
-            for part, x in enumerate(field.responses()):
-                total[part] += _over_windows(x[0], x[0])
+            for k, x in enumerate(field.responses()):
+                total[k] += _over_windows(x[0], x[0])
         return total / len(images)
 
 
@@ -332,7 +334,7 @@ def _over_columns(sums):
 
 
 class _Field:
-    """Images of n parts with a border, and room for the responses of the parts to them.
+    """Images of n parts with a border, and room for their responses to the patterns.
 
     Rows are laid end to end, so that a neighbour in any direction is one fixed step away and every
     sum runs over one unbroken array. What is summed across the border of two rows or images is
@@ -349,11 +351,11 @@ class _Field:
         self.inside = _cut(self.padded)
 
     def responses(self):
-        """Response of each part in the order of `PARTS`, (n, 3, 66, 286); the next overwrites it.
+        """Response to each of `PATTERNS` in turn, (n, 3, 66, 286); the next overwrites it.
 
-        All parts are five pixels of the same 25, so with s for the sum over a part and b for that
-        over its field, a response is s/5 - (b - s)/20 = (s - b/5) / 4. Each part holds the middle
-        pixel, so b/5 is taken off there, once for all of them; arms are shared likewise.
+        All patterns are five pixels of the same 25, so with s for the sum over one and b for that
+        over its field, a response is s/5 - (b - s)/20 = (s - b/5) / 4. Each holds the middle pixel,
+        so b/5 is taken off there, once for all of them; arms are shared likewise.
         """
         self._fill_border()
         self.padded *= ON / (FIELD**2 - ON)  # to multiply is several times as fast as to divide
