@@ -14,6 +14,13 @@ window.addEventListener("resize", reachWhatScrolls);
 document.addEventListener("click", () => setTimeout(reachWhatScrolls));
 
 document.addEventListener("DOMContentLoaded", () => {
+  // Of a find at a place without text, such as the mark of an index entry, Sphinx has no summary,
+  // and fails to put that nothing below the find.
+  if (typeof Search !== "undefined") {
+    const summary = Search.makeSearchSummary;
+    Search.makeSearchSummary = (...found) => summary(...found) ?? document.createElement("p");
+  }
+
   // The script that folds solutions takes a click on the link in their title for one on its button,
   // which it does not find there. So such a click stays with the link.
   for (const link of document.querySelectorAll(".admonition.dropdown > .admonition-title a")) {

@@ -288,6 +288,8 @@ def test_bad_anchors(blobs):
     means = blobs.class_means()
     with pytest.raises(ValueError, match=r"every class needs one anchor, got \{'mid': 0\}"):
         TripletDataset(blobs, 10, seed=0, anchors=means.take(np.array([0, 2])))
+    with pytest.raises(ValueError, match=r"every class needs one anchor, got \{'high': 0\}"):
+        TripletDataset(blobs, 10, seed=0, anchors=means.take(np.array([0, 1])))
     with pytest.raises(ValueError, match=r"every class needs one anchor, got \{'low': 2\}"):
         TripletDataset(blobs, 10, seed=0, anchors=means.take(np.array([0, 0, 1, 2])))
     small = ImageSet(means.images[..., :2], means.labels, means.class_names, "small")
@@ -388,10 +390,19 @@ def test_a_batch_holds_its_images_and_labels(blobs):
     assert label == labels[3]
 
 
+def test_pairs_and_triplets_are_fresh_unless_told(blobs):
+    pairs, triplets = PairDataset(blobs, 40, seed=0), TripletDataset(blobs, 40, seed=0)
+    for data in (pairs, triplets):
+        data.set_epoch(1)
+    assert np.array_equal(pairs.pairs, draw_pairs(blobs.labels, 40, seed=(0, 1))[0])
+    assert np.array_equal(triplets.triplets, draw_triplets(blobs.labels, 40, seed=(0, 1)))
+
+
 def test_batches_of_the_next_epoch(blobs):
     data = BatchDataset(blobs, 7, 2, 5, seed=0)
     first = data.batches
     data.set_epoch(1)
     assert not np.array_equal(first, data.batches)
+    assert np.array_equal(data.batches, draw_batches(blobs.labels, 7, 2, 5, seed=(0, 1)))
     data.set_epoch(0)
     assert np.array_equal(first, data.batches)

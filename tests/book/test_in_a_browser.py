@@ -203,6 +203,8 @@ def test_search_finds_what_a_reader_types(visit, screen):
     view.page.locator("button.search-button__button:visible").click()
     view.page.keyboard.type("triplet")
     view.page.keyboard.press("Enter")
+    view.page.wait_for_url("**/search.html*")
+    view.page.wait_for_load_state("networkidle")  # every find has its summary
     view.page.locator("#search-results ul.search a").first.click()
     view.page.wait_for_url(lambda url: "search.html" not in url)
     assert "triplet" in view.page.locator("article").inner_text().lower()
