@@ -426,7 +426,7 @@ class _Run:
             )
         elif len(auc) == LONG and all(area is not None and area < CHANCE for area in auc):
             yield (
-                "A learning rate too high",
+                "No better than chance",
                 f"hardly better than chance up to epoch {epoch}: for {LONG} epochs a pair of one "
                 f"class was nearer than one of two in less than {100 * CHANCE:.0f} % of cases",
             )
