@@ -16,7 +16,8 @@ class RandomAffine(nn.Module):
     """Turn, stretch, shift and perhaps mirror each image of a batch by amounts of its own.
 
     To be put before an encoder: ``nn.Sequential(RandomAffine(degrees=10), encoder)``. In evaluation
-    mode it hands images on as they are. What moves in from outside is 0, black.
+    mode it hands images on as they are. What moves in from outside is 0, black. (The layer of this
+    name in torchvision changes all images of a batch alike.)
 
     Parameters
     ----------

@@ -17,7 +17,9 @@ __all__ = ["check_weights", "read_weights", "write_weights"]
 def write_weights(state: dict[str, Any], file: str | Path) -> None:
     """Write tensors, numbers, words, and lists and dictionaries of them.
 
-    Numbers of NumPy become plain ones: a file that holds others can't be read back.
+    PyTorch's own format, since the state of an optimizer is more than the named tensors that
+    safetensors holds. Numbers of NumPy become plain ones: a file that holds others can't be read
+    back.
 
     Parameters
     ----------

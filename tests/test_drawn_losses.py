@@ -220,3 +220,12 @@ def test_unequal_widths():
         cosine_triplet(Z, Z, torch.zeros(3, 4))
     with pytest.raises(ValueError, match=r"\(3, 2\) and \(3, 4\)"):
         cosine(Z, torch.zeros(3, 4))
+    with pytest.raises(ValueError, match=r"\(3, 2\) and \(1, 2\)"):
+        euclidean(Z, Z[:1])
+
+
+def test_margins_unless_told():
+    """Those of the posts and of the chapters."""
+    zero, one = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])
+    assert contrastive(zero, zero, torch.tensor([False])).item() == 0.5
+    assert cosine_triplet(one, one, one).item() == pytest.approx(0.4)

@@ -120,6 +120,7 @@ def test_nothing_works_before_fit():
         lambda: AnchorClassifier().predict(Z),
         lambda: AnchorClassifier().distances(Z),
         lambda: AnchorClassifier().with_anchor("new", Z),
+        lambda: AnchorClassifier().score(Z, Y),
     ):
         with pytest.raises(NotFittedError):
             use()
@@ -250,3 +251,29 @@ def test_weights_of_samples_count():
 def test_bad_batch_sizes(blobs):
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         embed(mlp(16, 4, seed=0), blobs.images, batch_size=0)
+
+
+def test_whole_numbers_have_means_that_are_not(blobs):
+    classifier = AnchorClassifier().fit([[0], [1], [4]], ["a", "a", "b"])
+    assert classifier.anchors_.tolist() == [[0.5], [4.0]]
+    single = AnchorClassifier().fit(np.float32([[0.0], [4.0]]), ["a", "b"])
+    wider = single.with_anchor("c", np.float64([[1.0], [2.0]]))
+    assert wider.anchors_.tolist() == [[0.0], [4.0], [1.5]]
+    assert wider.anchors_.dtype == np.float32
+
+
+def test_a_class_joins_a_single_one():
+    alone = AnchorClassifier().fit([[0.0], [1.0]], ["good", "good"])
+    assert alone.with_anchor("bent", [[5.0]]).predict([[4.0], [1.0]]).tolist() == ["bent", "good"]
+
+
+def test_at_the_limit_is_within_it():
+    classifier = AnchorClassifier().fit([[0.0], [10.0]], ["a", "b"])
+    assert classifier.reject([[0.0], [0.5], [9.0]], 0).tolist() == [False, True, True]
+    assert classifier.reject([[0.0], [0.5], [9.0]], 0.5).tolist() == [False, False, True]
+
+
+def test_one_image_at_a_time(blobs):
+    encoder = mlp(16, 4, seed=0)
+    one_by_one = embed(encoder, blobs.images[:5], batch_size=1)
+    np.testing.assert_allclose(one_by_one, embed(encoder, blobs.images[:5]), atol=1e-6)

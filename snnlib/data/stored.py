@@ -180,7 +180,10 @@ def hub_reachable() -> bool:
 
 
 def _from_cache(repository, split):
-    """Read the cache at once; left to itself, `datasets` tries the network for 23 s first."""
+    """Read the cache at once; left to itself, `datasets` tries the network for 23 s first.
+
+    So it does with ``DownloadConfig(local_files_only=True)``, which holds for files alone.
+    """
     import datasets
     from huggingface_hub import constants
 
