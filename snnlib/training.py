@@ -583,7 +583,7 @@ def _auc(recent):
     if len(views) == 3:
         to_positive, to_negative = torch.linalg.vector_norm(views[1:] - views[0], dim=2)
         return (to_positive < to_negative).double().mean().item()
-    columns = [column for _, (column, *_) in recent if column.ndim == 1]
+    columns = [targets[0] for _, targets in recent if targets and targets[0].ndim == 1]
     if not columns:
         return None
     targets = torch.cat(columns)[-RECENT:].cpu()

@@ -561,6 +561,38 @@ def test_data_that_vary_may_go_on_all_the_same(blobs, tmp_path):
     assert len(history.loss) == 4
 
 
+class TwoViews(Dataset):
+    """Two views of an image and no label, as of self-supervised learning."""
+
+    def __init__(self, images):
+        self.images = torch.from_numpy(images)
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return torch.stack([self.images[index], self.images[index].flip(2)])
+
+
+def test_a_loader_of_views_without_labels(blobs):
+    def apart(first, second):
+        assert first.shape == second.shape
+        return (first - second).square().sum(dim=1).mean() - 0.1 * first.std(dim=0).sum()
+
+    settings = {"epochs": 2, "optimizer": SGD, "progress": False}
+    encoder, plain = mlp(16, 8, 4, seed=0), mlp(16, 8, 4, seed=0)
+    loader = DataLoader(TwoViews(blobs.images), batch_size=60)
+    history = fit(encoder, loader, apart, **settings)
+    assert history.auc == [None, None]
+    optimizer = SGD(plain.parameters())
+    for _ in range(2):
+        for half in torch.from_numpy(blobs.images).split(60):
+            optimizer.zero_grad()
+            apart(plain(half), plain(half.flip(3))).backward()
+            optimizer.step()
+    assert torch.allclose(weights(encoder), weights(plain), atol=1e-6)
+
+
 class Items(Dataset):
     """Labelled images one by one, as the field has them."""
 
@@ -784,6 +816,25 @@ def test_a_step_that_overflows_half_precision_is_left_out(blobs, tmp_path):
     assert state["scaler"]["scale"] < 2**16
     assert state["schedule"]["last_epoch"] == 0
     assert len(history.loss) == 1
+
+
+def test_the_scale_of_the_loss_outlives_an_interruption(blobs, tmp_path):
+    def steep(first, second, same):
+        return 20 * contrastive(first, second, same)
+
+    def cut_off(history):
+        if len(history.loss) == 2:
+            raise Interrupt
+
+    settings = {"autocast": torch.float16, "checkpoint": tmp_path / "run.pt"}
+    unbroken, resumed = mlp(16, 8, 4, seed=0), mlp(16, 8, 4, seed=0)
+    train(unbroken, blobs, steep, autocast=torch.float16)
+    with pytest.raises(Interrupt):
+        train(resumed, blobs, steep, after_epoch=cut_off, **settings)
+    assert torch.load(settings["checkpoint"], weights_only=True)["scaler"]["scale"] < 2**16
+    resumed = mlp(16, 8, 4, seed=3)
+    train(resumed, blobs, steep, **settings)
+    assert torch.equal(weights(resumed), weights(unbroken))
 
 
 @pytest.mark.parametrize(
