@@ -431,3 +431,48 @@ def test_second_derivatives_equal_to_differences(loss):
     Z, labels = batch_of(8, 3, 2)
     Z = Z.double().requires_grad_()
     assert torch.autograd.gradgradcheck(lambda Z: loss(Z, labels), Z)
+
+
+def test_copies_are_at_distance_zero_however_long_they_are():
+    """Where products round to another value than the square of a length."""
+    rng = torch.Generator().manual_seed(0)
+    Z = 1e3 * torch.randn(40, 100, generator=rng, dtype=torch.double)
+    Z = torch.cat([Z, Z]).requires_grad_()
+    labels = torch.arange(40).repeat(2)  # the only positive of an image is its copy
+    D = torch.cdist(Z, Z).fill_diagonal_(torch.inf)
+    margin = 1 + D[D > 1].min().item()
+    nearest = torch.where(D > 1, D, torch.inf).amin(dim=1)
+    expected = (margin - nearest).clamp(min=0).mean()
+    value = batch_hard(Z, labels, margin=margin)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-6)
+    pull = all_pairs(Z, labels, margin=1e-9)  # no negative is that near
+    assert pull.item() == 0
+    pull.backward()
+    assert not Z.grad.any()
+
+
+def test_a_negative_that_is_farther_by_a_hair_is_semi_hard():
+    Z = torch.tensor([[0.0], [1.0], [-1.0 - 1e-7]], dtype=torch.double)
+    labels = torch.tensor([0, 0, 1])
+    # Of the anchor in the middle; the other one has its negative far beyond the margin.
+    for loss in (semi_hard, nearest_semi_hard):
+        assert loss(Z, labels, margin=0.5).item() == pytest.approx(0.5 - 1e-7, abs=1e-12)
+        assert loss(-Z, labels, margin=0.5).item() == pytest.approx(0.5 - 1e-7, abs=1e-12)
+    Z[2] = -1.0
+    assert semi_hard(Z, labels, margin=0.5).item() == 0  # as far as the positive: it is hard
+
+
+def test_what_losses_take_unless_told():
+    rng = torch.Generator().manual_seed(1)
+    Z, labels = torch.randn(12, 3, generator=rng), torch.arange(12) % 3
+    for loss, name, value in (
+        (all_pairs, "margin", 1.0),
+        (batch_all, "margin", 0.5),
+        (semi_hard, "margin", 0.5),
+        (nearest_semi_hard, "margin", 0.5),
+        (batch_hard, "margin", 0.5),
+        (supervised_contrastive, "temperature", 0.1),
+        (prototype, "temperature", 1.0),
+    ):
+        assert loss(Z, labels) == loss(Z, labels, **{name: value})
+        assert loss(Z, labels) != loss(Z, labels, **{name: 1.7 * value})
