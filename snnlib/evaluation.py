@@ -324,7 +324,7 @@ def verification_scores(
     Raises
     ------
     ValueError
-        If a distance is not finite, shapes differ, or only one kind of pair is there.
+        If a distance is not finite, shapes differ, or there are not two pairs of each kind.
     """
     D, positive = _check_pairs(distances, same)
     false_positives, true_positives, _ = roc_curve(positive, -D)
@@ -340,6 +340,9 @@ def verification_scores(
 def _auc(distances, same, seed):
     # Pairs of each kind are drawn apart, so that no resample lacks one kind.
     kinds = distances[same], distances[~same]
+    if min(map(len, kinds)) < 2:
+        counts = " and ".join(str(len(kind)) for kind in kinds)
+        raise ValueError(f"an interval needs at least two of each kind, got {counts}")
 
     def area(near, far):
         truth = np.repeat([True, False], [len(near), len(far)])
@@ -375,7 +378,7 @@ def roc_auc(known: ArrayLike, unknown: ArrayLike, *, seed: int = 0) -> Estimate:
     Raises
     ------
     ValueError
-        If a score is not finite, or one kind is missing.
+        If a score is not finite, or there are not two of each kind.
     """
     kinds = [np.asarray(scores, dtype=float) for scores in (known, unknown)]
     is_known = np.repeat([True, False], [len(scores) for scores in kinds])

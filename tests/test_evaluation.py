@@ -409,3 +409,24 @@ def test_a_good_class_of_any_kind_is_counted():
     assert escapes(["bent", "OK"], ["bent", "bent"]).value == 0  # none said to be good
     assert escapes([1, 1, 0], [0, 1, 0], good=0).value == 0.5
     assert escapes([False, False], [True, False], good=True).value == 0.5
+
+
+def test_at_the_threshold_is_not_nearer():
+    distances, same = np.array([0.0, 1.0, 1.0, 2.0]), np.array([True, True, False, False])
+    result = verification_scores(distances, same, 1.0)
+    assert result.accuracy.value == 3 / 4  # the second pair, at 1, is judged to be of two classes
+
+
+def test_an_interval_needs_two_of_each_kind():
+    with pytest.raises(ValueError, match="at least two of each kind, got 2 and 1"):
+        roc_auc([0.0, 1.0], [2.0])
+    with pytest.raises(ValueError, match="at least two of each kind, got 1 and 3"):
+        verification_scores([0, 1, 2, 3], np.array([True, False, False, False]), 0.5)
+
+
+def test_scores_are_printed_in_a_line():
+    verification = verification_scores([0, 0, 1, 1], np.array([True, True, False, False]), 0.5)
+    clusters = cluster_accuracy(np.array([[0.0], [9.0]]), np.array([0, 1]), seed=0)
+    for scores in (verification, clusters):
+        assert "array" not in repr(scores)
+        assert "Estimate(value=1.0" in repr(scores)
