@@ -1,4 +1,5 @@
 import re
+import time
 from functools import partial, wraps
 from pathlib import Path
 
@@ -412,8 +413,11 @@ def test_bad_batch_sizes(blobs):
 
 
 def test_the_progress_bar_counts_steps(blobs, capsys):
-    train(mlp(16, 8, 4, seed=0), blobs, progress=True)
+    data, settings = PairDataset(blobs, 100, seed=0), {"epochs": 4, "batch_size": 16}
+    fit(mlp(16, 8, 4, seed=0), data, contrastive, optimizer=SGD, **settings)
     assert "28/28" in capsys.readouterr().err
+    fit(mlp(16, 8, 4, seed=0), data, contrastive, optimizer=SGD, progress=False, **settings)
+    assert capsys.readouterr().err == ""
 
 
 PROXIES = {
@@ -820,15 +824,19 @@ def test_a_step_that_overflows_half_precision_is_left_out(blobs, tmp_path):
 
 def test_the_scale_of_the_loss_outlives_an_interruption(blobs, tmp_path):
     def steep(first, second, same):
-        return 20 * contrastive(first, second, same)
+        return 1000 * contrastive(first, second, same)
 
     def cut_off(history):
         if len(history.loss) == 2:
             raise Interrupt
 
-    settings = {"autocast": torch.float16, "checkpoint": tmp_path / "run.pt"}
+    settings = {
+        "autocast": torch.float16,
+        "optimizer": partial(torch.optim.SGD, lr=1e-5),  # the loss stays as steep as it is
+        "checkpoint": tmp_path / "run.pt",
+    }
     unbroken, resumed = mlp(16, 8, 4, seed=0), mlp(16, 8, 4, seed=0)
-    train(unbroken, blobs, steep, autocast=torch.float16)
+    train(unbroken, blobs, steep, **settings | {"checkpoint": None})
     with pytest.raises(Interrupt):
         train(resumed, blobs, steep, after_epoch=cut_off, **settings)
     assert torch.load(settings["checkpoint"], weights_only=True)["scaler"]["scale"] < 2**16
@@ -922,6 +930,26 @@ def test_auc_of_the_last_embeddings(blobs, kind):
     assert history.auc == [pytest.approx(expected, abs=1e-6)]
 
 
+def test_pairs_as_near_as_each_other_count_half():
+    """Distances of 0, 1 and 2 alone, so that many are the same."""
+    labels = np.arange(60) % 2
+    values = np.random.default_rng(0).integers(0, 3, 60) + labels
+    whole = ImageSet(values.reshape(-1, 1, 1, 1).astype(np.float32), labels, ("a", "b"), "steps")
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(1, 1, bias=False))
+    nn.init.ones_(encoder[1].weight)
+    still = partial(torch.optim.SGD, lr=0.0)
+    settings = {"epochs": 1, "optimizer": still, "batch_size": 50, "progress": False}
+    data = PairDataset(whole, 100, seed=0)
+    history = fit(encoder, data, contrastive, **settings)
+    D = np.abs(np.diff(values[data.pairs], axis=1))[:, 0]
+    assert len(np.unique(D)) < 5
+    assert history.auc == [pytest.approx(roc_auc_score(data.same, -D), abs=1e-9)]
+    nn.init.zeros_(encoder[1].weight)
+    with pytest.warns(RuntimeWarning, match="collapsed"):
+        history = fit(encoder, TripletDataset(whole, 20, seed=0), cosine_triplet, **settings)
+    assert history.auc == [0]  # no positive is nearer than its negative
+
+
 def test_no_auc_where_targets_name_no_class(blobs):
     class Weighted(PairDataset):
         def batch(self, indices):
@@ -933,6 +961,24 @@ def test_no_auc_where_targets_name_no_class(blobs):
 
     history = train(mlp(16, 8, 4, seed=0), blobs, loss, data=Weighted(blobs, 50, seed=0), epochs=2)
     assert history.auc == [None, None]
+    graded = DataLoader([(image, np.float32(0.5)) for image in blobs.images], batch_size=40)
+    settings = {"epochs": 1, "optimizer": SGD, "progress": False}
+    history = fit(mlp(16, 8, 4, seed=0), graded, lambda z, grade: z[:, 0] @ grade, **settings)
+    assert history.auc == [None]
+
+
+def test_validation_is_without_dropout(blobs):
+    encoder, modes = with_dropout(), []
+    encoder.register_forward_hook(lambda *_: modes.append(encoder.training))
+    validation = PairDataset(blobs, 20, seed=5, fresh=False)
+    train(encoder, blobs, n=16, epochs=2, validation=validation, batch_size=20)
+    assert modes == [True, False] * 2
+
+
+def test_seconds_are_those_of_the_steps(blobs):
+    start = time.perf_counter()
+    history = train(mlp(16, 8, 4, seed=0), blobs)
+    assert 0 < sum(history.seconds) < time.perf_counter() - start
 
 
 def test_a_loss_that_rises_is_told(blobs):
