@@ -361,7 +361,7 @@ class Watch(keras.callbacks.Callback):
         logs : dict, optional
             Holds the mean loss.
         """
-        loss = logs["loss"]
+        loss = (logs or {})["loss"]  # Keras always hands it over
         if not np.isfinite(loss):
             self.model.set_weights(self.before)
             self.model.stop_training = True

@@ -204,15 +204,20 @@ def batch_hard(embeddings: torch.Tensor, labels: torch.Tensor, margin: float = 0
     _check(embeddings, labels, margin)
     same = labels[:, None] == labels
     Z = _widened(embeddings)
-    with torch.no_grad():  # choosing needs no gradient: only the chosen distances do
-        # Squared distances, less the anchor's own length: in a row that changes no order.
-        squares = torch.addmm(Z.square().sum(dim=1), Z, Z.T, alpha=-2)
-        farthest = squares.masked_fill(~same, -torch.inf).argmax(dim=1)
-        nearest = squares.masked_fill_(same, torch.inf).argmin(dim=1)
+    farthest, nearest = _hardest(Z, same)
     to_positive = torch.linalg.vector_norm(Z - Z[farthest], dim=1)
     to_negative = torch.linalg.vector_norm(Z - Z[nearest], dim=1)
     cost = (to_positive - to_negative + margin).clamp(min=0)
     return cost[same.sum(dim=1) > 1].mean().to(embeddings.dtype)
+
+
+@torch.no_grad()  # choosing needs no gradient: only the chosen distances do
+def _hardest(Z, same):
+    """Farthest positive and nearest negative of each anchor."""
+    # Squared distances, less the anchor's own length: in a row that changes no order.
+    squares = torch.addmm(Z.square().sum(dim=1), Z, Z.T, alpha=-2)
+    farthest = squares.masked_fill(~same, -torch.inf).argmax(dim=1)
+    return farthest, squares.masked_fill_(same, torch.inf).argmin(dim=1)
 
 
 def supervised_contrastive(
