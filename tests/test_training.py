@@ -321,6 +321,25 @@ def test_collapse_is_told(blobs):
     assert told[0].filename == __file__
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_collapse_is_a_matter_of_spread_beside_length(blobs, scale):
+    """A spread of a twentieth of the length is none, one of a five-hundredth is one."""
+
+    def look(length):
+        encoder = mlp(16, 8, 4, seed=0)
+        with torch.no_grad():
+            spread = encoder(torch.from_numpy(blobs.images)).std(dim=0).norm()
+            encoder[-1].bias += length * spread / 2  # in each of four directions
+            encoder[-1].weight *= scale
+            encoder[-1].bias *= scale
+        still = partial(torch.optim.SGD, lr=0.0)
+        train(encoder, blobs, lambda first, second, same: 1 + 0 * first.sum(), optimizer=still)
+
+    look(20)  # warnings are errors here
+    with pytest.warns(RuntimeWarning, match="collapsed in epoch 1"):
+        look(500)
+
+
 def test_an_epoch_that_teaches_nothing_is_told(blobs):
     with pytest.warns(RuntimeWarning, match="nothing was learned in epoch 1") as told:
         train(mlp(16, 8, 4, seed=0), blobs, lambda first, *_: 0 * first.sum(), epochs=3)
@@ -850,6 +869,7 @@ def test_the_scale_of_the_loss_outlives_an_interruption(blobs, tmp_path):
     [
         ({"max_grad_norm": 0}, "max_grad_norm must be positive and finite, got 0"),
         ({"max_grad_norm": float("nan")}, "max_grad_norm must be positive and finite, got nan"),
+        ({"max_grad_norm": float("inf")}, "max_grad_norm must be positive and finite, got inf"),
         ({"autocast": torch.float32}, "autocast must be torch.bfloat16 or .*, got torch.float32"),
     ],
 )
@@ -961,6 +981,8 @@ def test_no_auc_where_targets_name_no_class(blobs):
 
     history = train(mlp(16, 8, 4, seed=0), blobs, loss, data=Weighted(blobs, 50, seed=0), epochs=2)
     assert history.auc == [None, None]
+    alike = PairDataset(blobs, 50, positive_share=1.0, seed=0)
+    assert train(mlp(16, 8, 4, seed=0), blobs, data=alike, epochs=1).auc == [None]
     graded = DataLoader([(image, np.float32(0.5)) for image in blobs.images], batch_size=40)
     settings = {"epochs": 1, "optimizer": SGD, "progress": False}
     history = fit(mlp(16, 8, 4, seed=0), graded, lambda z, grade: z[:, 0] @ grade, **settings)
