@@ -64,6 +64,7 @@ def test_one_coloured_image_makes_all_coloured(parts):
 
 def test_16_bits_and_black_and_white(parts):
     deep = np.random.default_rng(2).integers(0, 2**16, (6, 5), dtype=np.uint16)
+    deep[0, :2] = 0, 2**16 - 1  # both ends are there
     save(parts / "OK", "8.png", deep)
     save(parts / "OK", "9.png", GREY > 127)
     found = load_folder(parts)
