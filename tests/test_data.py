@@ -212,6 +212,12 @@ def test_a_mirror_that_lacks_a_file(mirror):
         load("mnist", "test")
 
 
+def png(image):
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def broken(kind, n=5):
     good = parquet_bytes(n, seed=0)
     table = pa.parquet.read_table(io.BytesIO(good))
@@ -224,6 +230,10 @@ def broken(kind, n=5):
         images[3]["bytes"] = images[3]["bytes"][:60]
     if kind == "no image":
         images[3]["bytes"] = None
+    if kind == "another size":
+        images[3]["bytes"] = png(Image.new("L", (28, 30)))
+    if kind == "colour":
+        images[3]["bytes"] = png(Image.new("RGB", (28, 28), (255, 0, 0)))
     if kind == "an unknown label":
         labels[2] = 11
     columns = {"image": images, "label": labels}
@@ -245,6 +255,7 @@ def broken(kind, n=5):
         ("truncated", "is broken"),
         ("a damaged image", "the image in row 3 can't be decoded"),
         ("no image", "the image in row 3 can't be decoded"),
+        ("another size", r"its images differ in size: \[\(28, 28\), \(30, 28\)\]"),
         ("an unknown label", "label 11 in row 2, expected 0 … 9"),
         ("no label column", r"lacks the columns \['label'\]"),
         ("no row", "it holds no image"),
@@ -255,6 +266,14 @@ def test_a_mirror_with_a_broken_file(mirror, kind, message):
     file.write_bytes(broken(kind))
     with pytest.raises(ValueError, match=f"{file.name}.*{message}"):
         load("mnist", "train")
+
+
+def test_a_coloured_image_becomes_grey(mirror):
+    file = mirror / "mnist" / "train-00000-of-00001.parquet"
+    file.write_bytes(broken("colour", n=40))
+    images = load("mnist", "train").images
+    assert images.shape == (40, 1, 28, 28)
+    np.testing.assert_allclose(images[3], 76 / 255)  # red counts 0.299
 
 
 def test_insisting_on_a_source(mirror, monkeypatch):
