@@ -32,7 +32,7 @@ def versions():
 
 def choices():
     """What the environment decides: the profile, which maps are loaded, threads of a kernel."""
-    from snnlib.profile import profile
+    from snnlib.book.profile import profile
 
     return profile(), [os.environ.get(name) for name in ("SNNLIB_NSOARTC", "OMP_NUM_THREADS")]
 

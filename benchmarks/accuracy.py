@@ -29,16 +29,17 @@ from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, TensorDataset
 
 from snnlib.augmentation import RandomAffine
+from snnlib.book.recipes import DIGITS_CNN, POST_A, POST_B
 from snnlib.data import load
 from snnlib.embedding import AnchorClassifier, embed
 from snnlib.encoders import MirrorMean, UnitLength, cnn, mlp
 from snnlib.evaluation import choose_threshold, cluster_accuracy
 from snnlib.losses import prototype, supervised_contrastive
 from snnlib.sampling import BatchDataset, draw_pairs
-from snnlib.training import fit, one_cycle
+from snnlib.training import fit_one_cycle, one_cycle
 
 SEEDS = (0, 1, 2)
-CLASSES, PER_CLASS = 10, 25
+CLASSES, PER_CLASS, RATE = 10, DIGITS_CNN.batch, DIGITS_CNN.rate
 BATCH = CLASSES * PER_CLASS
 PEER_RATE = 5e-3
 
@@ -118,7 +119,7 @@ def online_mining(train, seed, epochs, checkpoint):
 
     Ours from its description, with the encoder and the batch of all others; Adam at 1e-3, margin 1.
     """
-    encoder = mlp(784, 128, 128, 32, seed=seed)
+    encoder = mlp(*POST_A.widths, seed=seed)
     optimizer = torch.optim.Adam(encoder.parameters(), lr=1e-3)
     data = TensorDataset(torch.from_numpy(train.images), torch.from_numpy(train.labels))
     loader = DataLoader(data, batch_sampler=ShuffledClasses(train.labels, seed))
@@ -141,7 +142,7 @@ def peer(criterion, train, seed, epochs, checkpoint):
     """PyTorch Metric Learning as its documentation shows it, with our rate and schedule."""
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (its sampler draws from there)
-    encoder = mlp(784, 128, 128, 32, seed=seed)
+    encoder = mlp(*POST_A.widths, seed=seed)
     data = TensorDataset(torch.from_numpy(train.images), torch.from_numpy(train.labels))
     sampler = MPerClassSampler(train.labels, PER_CLASS, BATCH, len(train))
     loader = DataLoader(data, batch_sampler=BatchSampler(sampler, BATCH, drop_last=True))
@@ -164,13 +165,12 @@ def peer_semi_hard():
 def ours(make_encoder, loss, rate, train, seed, epochs, checkpoint):
     """A mined loss on class-balanced batches, Adam in one cycle."""
     encoder = make_encoder(seed)
-    fit(
+    fit_one_cycle(
         encoder,
         BatchDataset(train, len(train) // BATCH, CLASSES, PER_CLASS, seed=seed),
         loss,
         epochs=epochs,
-        optimizer=partial(torch.optim.Adam, lr=rate, fused=True),
-        schedule=one_cycle(rate),
+        rate=rate,
         seed=seed,
         progress=False,
     )
@@ -214,13 +214,13 @@ def source_b(train, seed, epochs, checkpoint):
     checkpoint(encoder, epochs)
 
 
-A_MLP, B_MLP = plain(784, 128, 128, 32), plain(784, 512, 256, 128)
+A_MLP, B_MLP = plain(*POST_A.widths), plain(*POST_B.widths)
 CENTRES = partial(prototype, temperature=0.1)
 # Ours beside what it is measured against, then company; each group is run seed by seed.
 TARGETS = {
     "source A": ("mnist", source_a, (10,)),
     "snnlib, MLP": ("mnist", partial(ours, A_MLP, supervised_contrastive, 5e-3), (1, 2, 6)),
-    "snnlib, CNN": ("mnist", partial(ours, digits, supervised_contrastive, 1e-2), (1, 5)),
+    "snnlib, CNN": ("mnist", partial(ours, digits, supervised_contrastive, RATE), (1, 5)),
     "Fashion: snnlib, CNN": ("fashion_mnist", partial(ours, garments, CENTRES, 1e-2), (8,)),
     "Fashion: snnlib, MLP": ("fashion_mnist", partial(ours, B_MLP, CENTRES, 2e-3), (2, 8)),
 }
@@ -277,7 +277,7 @@ def run(record, case, seed, sets):
             embed_s, figures = scores(encoder, train, test, seed)
             seconds = {"seconds": watch.seconds + embed_s, "train_s": watch.seconds}
             if case == "Fashion: source B":
-                seconds["seconds"] += record.stored["notes"]["source_b_loops_s"]
+                seconds["seconds"] += record.noted("source_b_loops_s")
             record.add(settings | {"epochs": epoch}, seconds | figures)
             watch.go()
 
@@ -290,7 +290,7 @@ def measure_loops(record, train):
     """Seconds that source B's two loops would take, extrapolated from small numbers of triplets."""
     from triplets import loops
 
-    if "source_b_loops_s" not in record.stored["notes"]:
+    if record.noted("source_b_loops_s") is None:
         laws = loops(np.rint(255 * train.images[:, 0]).astype(np.uint8), train)
         seconds = sum(law["seconds_extrapolated"] for law in laws.values())
         record.note({"source_b_loops_s": seconds})
@@ -324,7 +324,7 @@ def main():
     sets = {name: (load(name, "train"), load(name, "test")) for name in ("mnist", "fashion_mnist")}
     place = sets["mnist"][0].source.split(",", 1)[1]
     packages = ("pytorch-metric-learning", "tensorflow", "keras")
-    record = begin("accuracy", f"mnist and fashion_mnist,{place}", *packages)
+    record = begin(__file__, f"mnist and fashion_mnist,{place}", *packages)
     measure_loops(record, sets["fashion_mnist"][0])
     for cases in (TARGETS, COMPANY):
         for seed, case in itertools.product(SEEDS, cases):

@@ -77,7 +77,7 @@ def step(loss, embeddings, labels, times=1):
 
 
 def main():
-    record = begin("batch_losses", "random embeddings", "pytorch-metric-learning")
+    record = begin(__file__, "random embeddings", "pytorch-metric-learning")
     for size in SIZES:
         embeddings, labels = batch(size)
         embeddings.requires_grad_()

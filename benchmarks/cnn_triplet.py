@@ -18,28 +18,26 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import torch
 from measuring import seconds_of
 from recording import begin, show
 from torch import nn
 
 from snnlib import losses
-from snnlib.augmentation import TileShift
-from snnlib.data import load
-from snnlib.embedding import AnchorClassifier, embed
-from snnlib.encoders import Affine, UnitLength, map_cnn
+from snnlib.book.recipes import MAP_CNN, MAP_CNN_DRAWN
+from snnlib.embedding import AnchorClassifier, embed, through
+from snnlib.encoders import UnitLength
 from snnlib.evaluation import escapes, false_alarms
-from snnlib.inspection import PINS, judge, set_up
-from snnlib.nsoartc.dataset import MODES, fit_scaler, free_shifts, scale, simulate
+from snnlib.nsoartc.connector import connector_station
+from snnlib.nsoartc.dataset import MODES, simulate
 from snnlib.nsoartc.dataset import SOURCE as CELL
+from snnlib.nsoartc.loading import load_maps
+from snnlib.nsoartc.networks import fit_front, map_cnn, shift_pins
 from snnlib.sampling import BatchDataset, TripletDataset
-from snnlib.training import fit, one_cycle
-from snnlib.whitening import WithinClassWhitening
+from snnlib.station.inspection import judge
+from snnlib.training import fit_one_cycle
 
 SEEDS = (0, 1, 2, 3, 4)
 FEW_SEEDS = SEEDS[:3]  # of cases on maps that are not whitened, which take twice as long
-RATE, MARGIN, PER_CLASS = 1e-3, 0.4, 15
-TRIPLETS = 650  # an epoch; 3 images each, as many as 13 batches of 150
 DRAWN_SHARE = 0.6  # of as many rows as there are, with replacement, in source D
 EDGE_MODES = [mode.replace("92", "132") for mode in MODES]
 
@@ -80,31 +78,18 @@ AT_THE_EDGE = {
 NO_NETWORK = {"nearest mean, scaled": False, "nearest mean, whitened": True}
 
 
-def front_of(train, whitened):
-    """What is done to maps before the encoder, learned from training parts."""
-    scaler = fit_scaler(train)
-    matrix = np.eye(scaler.n_features_in_)
-    if whitened:
-        rows = scale(scaler, train).images.reshape(len(train), -1)
-        matrix = WithinClassWhitening().fit(rows, train.labels).matrix_
-    return Affine(scaler.mean_, matrix / scaler.scale_[:, None])
-
-
-def through(front, maps):
-    with torch.inference_mode():
-        return replace(maps, images=front(torch.tensor(maps.images)).numpy())
-
-
 def network_of(case, modes, seed):
     build = {"keep_edge": case.keep_edge, "final_relu": case.final_relu, "dropout": case.dropout}
     layers = [map_cnn(**build, seed=seed)]
     if case.shifted:
-        layers = [TileShift(PINS, free_shifts(modes)), *layers]
+        layers = [shift_pins(modes), *layers]
     return nn.Sequential(*layers, UnitLength())
 
 
 def epochs_of(case):
-    return (10 if case.shifted else 6) if case.whitened else 12
+    if not case.whitened:
+        return 2 * MAP_CNN_DRAWN.epochs
+    return (MAP_CNN if case.shifted else MAP_CNN_DRAWN).epochs
 
 
 def train_network(case, maps, seed):
@@ -112,20 +97,21 @@ def train_network(case, maps, seed):
     encoder = network_of(case, maps.class_names, seed)
     classes = len(np.unique(maps.labels))
     if case.mined:
-        batches = len(maps) // (classes * PER_CLASS)
-        data = BatchDataset(maps, batches, classes, PER_CLASS, seed=seed)
-        loss, batch_size = partial(losses.semi_hard, margin=MARGIN), None
+        per_class = MAP_CNN.batch
+        batches = len(maps) // (classes * per_class)
+        data = BatchDataset(maps, batches, classes, per_class, seed=seed)
+        loss, batch_size = partial(losses.semi_hard, margin=MAP_CNN.margin), None
     else:
-        data = TripletDataset(maps, TRIPLETS, seed=seed)
-        loss, batch_size = partial(losses.cosine_triplet, margin=MARGIN), 50
-    fit(
+        data = TripletDataset(maps, MAP_CNN_DRAWN.examples, seed=seed)
+        loss = partial(losses.cosine_triplet, margin=MAP_CNN_DRAWN.margin)
+        batch_size = MAP_CNN_DRAWN.batch
+    fit_one_cycle(
         encoder,
         data,
         loss,
         epochs=epochs_of(case),
         batch_size=batch_size,
-        optimizer=partial(torch.optim.Adam, lr=RATE, fused=True),
-        schedule=one_cycle(RATE),
+        rate=MAP_CNN.rate,
         seed=seed,
         progress=False,
     )
@@ -134,9 +120,9 @@ def train_network(case, maps, seed):
 
 def station_of(case, train, calibration, seed):
     """Front and network, trained, with anchors and limit."""
-    front = front_of(train, case.whitened)
+    front = fit_front(train, whitened=case.whitened)
     encoder = train_network(case, through(front, train), seed)
-    return set_up(encoder, train, calibration, front=front)
+    return connector_station(encoder, train, calibration, front=front)
 
 
 def share_right(said, maps):
@@ -182,13 +168,8 @@ def other_anchors(station, train, balanced):
 
 def without_network(whitened, train, calibration):
     """A station whose encoder hands its input on: distances of the maps themselves."""
-    front = front_of(train, whitened)
-    with torch.random.fork_rng():
-        encoder = nn.Sequential(nn.Flatten(), nn.Linear(len(front.mean), len(front.mean)))
-    with torch.no_grad():
-        encoder[1].weight.copy_(torch.eye(len(front.mean)))
-        encoder[1].bias.zero_()
-    return set_up(encoder, train, calibration, front=front)
+    front = fit_front(train, whitened=whitened)
+    return connector_station(nn.Flatten(), train, calibration, front=front)
 
 
 def resampled(case, train, validation, test, seed):
@@ -199,7 +180,7 @@ def resampled(case, train, validation, test, seed):
 
     draws = round(DRAWN_SHARE * len(train))
     rows = np.unique(drawn(seed))
-    front = front_of(train.take(rows), case.whitened)
+    front = fit_front(train.take(rows), whitened=case.whitened)
     encoder = train_network(case, through(front, train.take(drawn(seed))), seed)
     network = nn.Sequential(front, encoder)
     anchors = AnchorClassifier().fit(embed(network, train.images[rows]), train.labels[rows])
@@ -221,9 +202,9 @@ def resampled(case, train, validation, test, seed):
 
 
 def main():
-    sets = {name: load("nsoartc", name) for name in ("train", "validation", "calibration", "test")}
+    sets = {name: load_maps(name) for name in ("train", "validation", "calibration", "test")}
     train, validation, calibration, test = sets.values()
-    record = begin("cnn_triplet", train.source)
+    record = begin(__file__, train.source)
 
     def put(case, seed, seconds, figures):
         record.add({"case": case, "seed": seed}, figures | {"seconds": seconds})
@@ -255,7 +236,7 @@ def at_the_edge(record, put):
     for seed in FEW_SEEDS:
         for name, case in AT_THE_EDGE.items():
             if not record.done({"case": name, "seed": seed}):
-                front = front_of(edge[0], whitened=False)
+                front = fit_front(edge[0], whitened=False)
                 seconds, encoder = seconds_of(train_network, case, through(front, edge[0]), seed)
                 put(name, seed, seconds, figures_at_the_edge(front, encoder, *edge))
 

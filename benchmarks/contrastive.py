@@ -194,7 +194,7 @@ def main():
     epochs = parser.parse_args().epochs
     load_s, (train, _) = seconds_of(lambda: (load("mnist", "train"), load("mnist", "test")))
     draw_s, _ = seconds_of(draw_pairs, train.labels, 1_000_000, seed=SEED)
-    record = begin("contrastive", train.source)
+    record = begin(__file__, train.source)
     seconds, figures = race(epochs)
     for variant, (pairs, *turns) in seconds.items():
         record.add(

@@ -17,42 +17,43 @@ from functools import partial
 import numpy as np
 import torch
 from recording import begin, show
-from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
+from sklearn.metrics import average_precision_score, confusion_matrix
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 
 from snnlib import embedding, encoders, keras_triplets
+from snnlib.book.recipes import BETTER_B, POST_B
 from snnlib.data import load
 from snnlib.embedding import AnchorClassifier
-from snnlib.evaluation import angular_distance, choose_threshold
+from snnlib.evaluation import angular_distance, choose_threshold, roc_auc
 from snnlib.keras_triplets import keras
 from snnlib.losses import cosine_triplet
 from snnlib.sampling import TripletDataset, draw_triplets, triplet_pairs
 from snnlib.training import fit, one_cycle
 
 SEEDS = (0, 1, 2)
-WIDTHS = (784, 512, 256, 128)
-SOURCE = {
+WIDTHS = POST_B.widths
+
+
+def settings_of(recipe):
+    return {
+        "triplets": recipe.examples,
+        "fresh": recipe.fresh,
+        "margin": recipe.margin,
+        "batch": recipe.batch,
+        "rate": recipe.rate,
+        "epochs": recipe.epochs,
+    }
+
+
+SOURCE = settings_of(POST_B) | {
     "framework": "PyTorch",
     "joined": False,
     "anchor": "random image",
-    "triplets": 28_500,
     "validation_triplets": 10_000,
-    "fresh": False,
-    "margin": 0.4,
-    "batch": 32,
-    "rate": 3e-5,
     "schedule": "constant",
-    "epochs": 10,
 }
-BETTER = {
-    "triplets": 55_000,
-    "fresh": True,
-    "margin": 0.8,
-    "batch": 256,
-    "rate": 1e-3,
-    "schedule": "one cycle",
-}
+BETTER = settings_of(BETTER_B) | {"schedule": "one cycle"}
 CASES = {
     "source recipe": {"framework": "Keras"},
     "better recipe": BETTER,
@@ -141,7 +142,7 @@ def verification(embed, validation, test, seed):
     distances, same = pair_distances(embed, test, 20_000, seed)
     threshold = choose_threshold(*pair_distances(embed, validation, 10_000, seed))
     return {
-        "auc": float(roc_auc_score(same, -distances)),
+        "auc": roc_auc(distances[same], distances[~same]).value,
         "average_precision": float(average_precision_score(same, -distances)),
         "pair_accuracy": float(np.mean((distances < threshold) == same)),
         "pair_accuracy_at_half": float(np.mean((distances < 0.5) == same)),
@@ -170,7 +171,7 @@ def accuracies(embed, train, test):
 
 def main():
     whole, test = load("fashion_mnist", "train"), load("fashion_mnist", "test")
-    record = begin("fashion_triplets", whole.source, "tensorflow", "keras")
+    record = begin(__file__, whole.source, "tensorflow", "keras")
     for case, changes in CASES.items():
         recipe = SOURCE | changes
         for seed in SEEDS:

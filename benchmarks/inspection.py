@@ -22,7 +22,6 @@ from functools import lru_cache, partial
 
 import numpy as np
 import torch
-from cnn_triplet import front_of
 from inspection_methods import (
     BODIES,
     METHODS,
@@ -33,21 +32,19 @@ from inspection_methods import (
     network_of,
     on_images,
     on_maps,
-    seen_by,
     train_network,
 )
 from measuring import peak_of, seconds_of
 from recording import begin
-from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from snnlib.augmentation import TileShift
-from snnlib.data import load
-from snnlib.embedding import AnchorClassifier, embed
+from snnlib.embedding import AnchorClassifier, embed, through
+from snnlib.evaluation import roc_auc
 from snnlib.images import ImageSet
-from snnlib.inspection import PINS
-from snnlib.nsoartc.dataset import MODES, balance, free_shifts, named_images, unit_space
+from snnlib.nsoartc.dataset import MODES, balance, named_images, unit_space
+from snnlib.nsoartc.loading import load_maps
+from snnlib.nsoartc.networks import fit_front, shift_pins
 from snnlib.nsoartc.simulator import Process, Shot, draw_parts, photograph
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -92,7 +89,7 @@ TUNED_ALREADY = {
 
 
 def named(split):
-    return Seen(named_images(split), load("nsoartc", split))
+    return Seen(named_images(split), load_maps(split))
 
 
 def made(modes, seed, process=None, shot=None):
@@ -148,7 +145,7 @@ def fitted(fit, train, setting, seed):
 def best_setting(record, name, fit, settings, train, validation):
     """The setting that names the most validation parts rightly; its trials are kept as notes."""
     key = f"trials: {name}"
-    if key not in record.stored["notes"]:
+    if record.noted(key) is None:
         trials = []
         for setting in settings:
             seconds, judge = fitted(fit, train, setting, TRIAL_SEED)
@@ -156,7 +153,7 @@ def best_setting(record, name, fit, settings, train, validation):
             trials.append({"setting": setting, "validation": right, "seconds": seconds})
             print(name, trials[-1], flush=True)
         record.note({key: trials})
-    return max(record.stored["notes"][key], key=lambda trial: trial["validation"])["setting"]
+    return max(record.noted(key), key=lambda trial: trial["validation"])["setting"]
 
 
 def put(record, settings, figures):
@@ -220,7 +217,7 @@ def measure_images(record, train, validation, test):
 
 def step_memory(record, train):
     """Most memory that a training step of 150 parts holds, on images and on maps, in MiB."""
-    if "step_mib" in record.stored["notes"]:
+    if record.noted("step_mib") is not None:
         return
     first = [np.flatnonzero(train.maps.labels == k)[:15] for k in range(len(MODES))]
     few, held = train.take(np.concatenate(first)), {}
@@ -299,7 +296,7 @@ def wrong_labels_found(judge, train, wrong):
         Z = judge.points(train.maps.images)
         distances = AnchorClassifier().fit(Z, train.maps.labels).distances(Z[good])
         score = distances[:, 0] - distances[:, 1:].min(axis=1)
-        figures["label_auc"] = float(roc_auc_score(is_wrong, score))
+        figures["label_auc"] = roc_auc(score[~is_wrong], score[is_wrong]).value
     return figures
 
 
@@ -327,30 +324,26 @@ def measure_unknown(record, train, test, unseen):
                 continue
             seconds, score = seconds_of(novelty_of, case, known, rate, seed)
             near, far = score(usual.images), score(others.images)
-            figures = {"auc": auc(near, far), "seconds": seconds}
+            figures = {"auc": roc_auc(near, far).value, "seconds": seconds}
             if left_out == "none":
                 names = others.names
                 figures |= {
-                    f"auc {mode}": auc(near, far[names == mode]) for mode in np.unique(names)
+                    f"auc {mode}": roc_auc(near, far[names == mode]).value
+                    for mode in np.unique(names)
                 }
             put(record, run, figures)
 
 
-def auc(near, far):
-    truth = np.repeat([False, True], [len(near), len(far)])
-    return float(roc_auc_score(truth, np.concatenate([near, far])))
-
-
 def novelty_of(case, known, rate, seed):
     """A function from maps to a score that is high where nothing known is near."""
-    front = front_of(known, whitened=True)
+    front = fit_front(known)
     labels = np.unique(known.labels, return_inverse=True)[1]
-    seen = seen_by(front, known)
+    seen = through(front, known)
     if case == "whitened maps":
         anchors = AnchorClassifier().fit(seen.images.reshape(len(seen), -1), labels)
 
         def points(maps):
-            return front(torch.tensor(maps)).numpy().reshape(len(maps), -1)
+            return embed(front, maps).reshape(len(maps), -1)
 
         return lambda maps: anchors.distances(points(maps)).min(axis=1)
     way = "plain" if case.startswith("energy") else "mined"
@@ -359,7 +352,7 @@ def novelty_of(case, known, rate, seed):
     network = network_of(way, build, labels.max() + 1, seed)
     if "shifted" in case:
         modes = {known.class_names[k] for k in np.unique(known.labels)}
-        network = nn.Sequential(TileShift(PINS, free_shifts(modes)), network)
+        network = nn.Sequential(shift_pins(modes), network)
     train_network(way, network, seen, steps, epochs, rate, seed)
     whole = nn.Sequential(front, network)
     if way == "plain":  # energy: Liu, Wang, Owens and Li (2020), equation 4, at temperature 1
@@ -370,10 +363,10 @@ def novelty_of(case, known, rate, seed):
 
 def main():
     train, validation, test = (named(split) for split in ("train", "validation", "test"))
-    record = begin("inspection", train.maps.source)
+    record = begin(__file__, train.maps.source)
     measure_tree(record, train, validation, test)
     balanced, _ = balance(test.maps)
-    measure_unknown(record, train.maps, balanced, load("nsoartc", "unseen"))
+    measure_unknown(record, train.maps, balanced, load_maps("unseen"))
     measure_images(record, train, validation, test)
     step_memory(record, train)
     del test
@@ -390,7 +383,7 @@ def main():
         table.seconds.sum()
         + sum(
             trial["seconds"]
-            for key, trials in record.stored["notes"].items()
+            for key, trials in record.notes().items()
             if key.startswith("trials")
             for trial in trials
         )

@@ -13,7 +13,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from cnn_triplet import front_of
 from sklearn.covariance import shrunk_covariance
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import NearestCentroid
@@ -24,19 +23,20 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from snnlib import losses
-from snnlib.embedding import AnchorClassifier, embed
-from snnlib.encoders import Standardise, UnitLength, cnn, map_cnn, mlp, tile_cnn
+from snnlib.book.recipes import PIN_CNN
+from snnlib.embedding import AnchorClassifier, embed, through
+from snnlib.encoders import Standardise, UnitLength, cnn, mlp, tile_cnn
 from snnlib.images import ImageSet
 from snnlib.nsoartc.dataset import fit_scaler
+from snnlib.nsoartc.networks import PIN, fit_front, map_cnn
 from snnlib.nsoartc.ruler import DIRECTIONS, Ruler
 from snnlib.nsoartc.soart import IMAGE_SHAPE, MAP_SHAPE
 from snnlib.sampling import BatchDataset, PairDataset, TripletDataset
-from snnlib.training import fit, one_cycle
+from snnlib.training import fit_one_cycle
 
 INPUTS = ("scaled", "whitened")
 RATES = (5e-4, 1e-3, 2e-3)
-MARGIN, BATCH, SMALLEST_BATCH = 0.4, 150, 2
-PIN = (12, 3)  # values of a pin in a map
+MARGIN, BATCH, SMALLEST_BATCH = PIN_CNN.margin, 10 * PIN_CNN.batch, 2
 NOMINAL = np.array([0.5, 1.0, 1.0])  # mm, degrees, degrees: what the drawing calls a defect
 UNNAMED = -1  # a pin and direction that is none of the classes
 
@@ -133,17 +133,18 @@ def lda(train, setting, seed):
 
 def svm(kernel, train, setting, seed):
     whitened = setting["input"] == "whitened"
-    front = front_of(train.maps, whitened)
-    mean, matrix = front.mean.numpy(), front.matrix.numpy()
-    diagonal = np.diagonal(matrix)
-    steps = (lambda X: (X - mean) @ matrix) if whitened else (lambda X: (X - mean) * diagonal)
-    own = len(mean) + (matrix.size if whitened else len(mean))
+    front = fit_front(train.maps, whitened=whitened)
+
+    def seen(X):
+        return flat(embed(front, X.reshape(-1, 1, *MAP_SHAPE)))
+
+    own = sum(buffer.numel() for buffer in front.buffers())
     choices = {key: value for key, value in setting.items() if key != "input"}
 
     def floats(machine):
         return machine.support_vectors_.size + machine.dual_coef_.size + own
 
-    return _machine(train, SVC(kernel=kernel, **choices), floats, FunctionTransformer(steps))
+    return _machine(train, SVC(kernel=kernel, **choices), floats, FunctionTransformer(seen))
 
 
 def per_pin_mahalanobis(train, setting, seed):
@@ -228,25 +229,17 @@ def train_network(way, network, train, steps, epochs, rate, seed):
     """Train in place, on what the network sees."""
     draw, loss, _ = WAYS[way]
     data, batch_size = draw(train, -(-steps // epochs), seed)
-    fit(
+    fit_one_cycle(
         network,
         data,
         loss,
         epochs=epochs,
         batch_size=batch_size,
-        optimizer=partial(torch.optim.Adam, lr=rate, fused=True),
-        schedule=one_cycle(rate),
+        rate=rate,
         seed=seed,
         progress=False,
     )
     return network
-
-
-def seen_by(front, parts):
-    """Parts as a network behind a front sees them."""
-    with torch.inference_mode():
-        batches = [front(torch.tensor(batch)) for batch in np.array_split(parts.images, 10)]
-    return ImageSet(torch.cat(batches).numpy(), parts.labels, parts.class_names, parts.source)
 
 
 def judge_of(way, front, network, train, takes):
@@ -270,28 +263,20 @@ class Shuffled(nn.Module):
     def __init__(self, front, seed):
         super().__init__()
         self.front = front
-        order = np.random.default_rng(seed).permutation(len(front.mean))
+        order = np.random.default_rng(seed).permutation(np.prod(MAP_SHAPE))
         self.register_buffer("order", torch.from_numpy(order))
 
     def forward(self, images):
         return self.front(images).flatten(1)[:, self.order].reshape(images.shape)
 
 
-def map_front(train, chosen):
-    front = front_of(train, chosen == "whitened")
-    if chosen == "whitened":
-        return front
-    scale = (1 / torch.diagonal(front.matrix)).reshape(1, *MAP_SHAPE)
-    return Standardise(front.mean.reshape(1, *MAP_SHAPE), scale)
-
-
 def on_maps(way, body, train, setting, seed, *, shuffle=False):
     build, steps, epochs = BODIES[body]
-    front = map_front(train.maps, setting["input"])
+    front = fit_front(train.maps, whitened=setting["input"] == "whitened")
     if shuffle:
-        front = Shuffled(front_of(train.maps, setting["input"] == "whitened"), seed=0)
+        front = Shuffled(front, seed=0)
     network = network_of(way, build, len(train.maps.class_names), seed)
-    train_network(way, network, seen_by(front, train.maps), steps, epochs, setting["rate"], seed)
+    train_network(way, network, through(front, train.maps), steps, epochs, setting["rate"], seed)
     return judge_of(way, front, network, train.maps, "maps")
 
 
@@ -301,7 +286,7 @@ def on_images(train, setting, seed):
     good = train.images.images[train.images.labels == 0]
     front = Standardise(good.mean(axis=0), np.full(IMAGE_SHAPE, good.std(axis=0).mean()))
     network = network_of("mined", build, len(train.images.class_names), seed)
-    seen = seen_by(front, train.images)
+    seen = through(front, train.images)
     train_network("mined", network, seen, steps, epochs, setting["rate"], seed)
     return judge_of("mined", front, network, train.images, "images")
 

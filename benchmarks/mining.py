@@ -14,17 +14,17 @@ import itertools
 import json
 from functools import partial
 
-import torch
 from measuring import seconds_of
 from recording import begin, show
 
 from snnlib import losses
+from snnlib.book.recipes import POST_A
 from snnlib.data import load
 from snnlib.embedding import AnchorClassifier, embed
 from snnlib.encoders import UnitLength, mlp
 from snnlib.evaluation import cluster_accuracy, retrieval_scores
 from snnlib.sampling import BatchDataset, PairDataset, TripletDataset
-from snnlib.training import fit, one_cycle
+from snnlib.training import fit_one_cycle
 
 SEEDS, SEARCH_SEED = (0, 1, 2), 10
 BUDGETS, SEARCH_BUDGET = (1, 2, 4), 1
@@ -46,15 +46,9 @@ def batches(train, steps, seed, per_class=PER_CLASS):
     return BatchDataset(train, steps, CLASSES, per_class, seed=seed), None
 
 
-def triplet(anchor, positive, negative, margin=0.5):
-    """The triplet loss on Euclidean distances, as the mined ones have it."""
-    near, far = losses.euclidean(anchor, positive), losses.euclidean(anchor, negative)
-    return (near - far + margin).clamp(min=0).mean()
-
-
 STRATEGIES = {
     "random pairs": (pairs, losses.contrastive),
-    "random triplets": (triplets, triplet),
+    "random triplets": (triplets, losses.triplet),
     "all pairs": (batches, losses.all_pairs),
     "batch-all": (batches, losses.batch_all),
     "batch-hard": (batches, losses.batch_hard),
@@ -69,18 +63,17 @@ STRATEGIES = {
 def train_for(strategy, train, steps, seed, unit, rate):
     """Train one encoder for a number of steps."""
     sampling, loss = STRATEGIES[strategy]
-    encoder = mlp(784, 128, 128, 32, seed=seed)
+    encoder = mlp(*POST_A.widths, seed=seed)
     if unit:
         encoder.append(UnitLength())
     data, batch_size = sampling(train, steps, seed)
-    fit(
+    fit_one_cycle(
         encoder,
         data,
         loss,
         epochs=1,
         batch_size=batch_size,
-        optimizer=partial(torch.optim.Adam, lr=rate, fused=True),
-        schedule=one_cycle(rate),
+        rate=rate,
         progress=False,
     )
     return encoder
@@ -101,7 +94,7 @@ def anchor_accuracy(encoder, train, images):
 def search(record, strategy, train, validation):
     """The setting that does best on validation images; the same search for every strategy."""
     key = f"search: {strategy}"
-    if key not in record.stored["notes"]:
+    if record.noted(key) is None:
         steps = steps_within(SEARCH_BUDGET, strategy, train)
         found = []
         for unit, rate in itertools.product((False, True), RATES):
@@ -110,7 +103,7 @@ def search(record, strategy, train, validation):
             found.append({"unit": unit, "rate": rate, "validation_anchor": accuracy})
             print(strategy, found[-1], flush=True)
         record.note({key: found})
-    best = max(record.stored["notes"][key], key=lambda trial: trial["validation_anchor"])
+    best = max(record.noted(key), key=lambda trial: trial["validation_anchor"])
     return {"unit": best["unit"], "rate": best["rate"]}
 
 
@@ -136,7 +129,7 @@ def run(strategy, train, test, seed, budget, setting):
 def main():
     whole, test = load("mnist", "train"), load("mnist", "test")
     train, validation = whole.split(10_000, seed=0)
-    record = begin("mining", whole.source)
+    record = begin(__file__, whole.source)
     best = {name: search(record, name, train, validation) for name in STRATEGIES}
     for seed, budget, strategy in itertools.product(SEEDS, reversed(BUDGETS), STRATEGIES):
         settings = {"case": strategy, "seed": seed, "budget_s": budget, **best[strategy]}

@@ -15,30 +15,35 @@ import torch
 from recording import begin, show
 from sklearn.metrics.pairwise import paired_euclidean_distances
 
+from snnlib.book.recipes import BETTER_A, POST_A
 from snnlib.data import load
 from snnlib.embedding import AnchorClassifier, embed
 from snnlib.encoders import mlp
 from snnlib.evaluation import choose_threshold, cluster_accuracy, verification_scores
 from snnlib.losses import contrastive
 from snnlib.sampling import PairDataset, draw_pairs
-from snnlib.training import fit, one_cycle
+from snnlib.training import fit, fit_one_cycle
 
 SEEDS = (0, 1, 2)
 SOURCE = {
     "images": 55_000,
-    "width": 32,
+    "width": POST_A.widths[-1],
     "share": 0.5,
-    "pairs": 60_000,
-    "fresh": False,
-    "epochs": 10,
-    "batch": 64,
+    "pairs": POST_A.examples,
+    "fresh": POST_A.fresh,
+    "epochs": POST_A.epochs,
+    "batch": POST_A.batch,
     "optimizer": "SGD",
 }
 CASES = {
     "source recipe": {},
     "no image set aside": {"images": 60_000},
     "fresh pairs": {"fresh": True},
-    "better recipe": {"fresh": True, "batch": 128, "optimizer": "Adam"},
+    "better recipe": {
+        "fresh": BETTER_A.fresh,
+        "batch": BETTER_A.batch,
+        "optimizer": "Adam",
+    },
     **{f"width {width}": {"width": width} for width in (2, 4, 8, 16, 64, 128)},
     **{f"share {share}": {"share": share} for share in (0.1, 0.25, 0.75, 0.9)},
     **{
@@ -48,11 +53,8 @@ CASES = {
     "twice the passes": {"pairs": 120_000},
 }
 OPTIMIZERS = {
-    "SGD": (partial(torch.optim.SGD, lr=0.05), None),
-    "Adam": (
-        partial(torch.optim.Adam, lr=3e-3),
-        one_cycle(3e-3),
-    ),
+    "SGD": partial(fit, optimizer=partial(torch.optim.SGD, lr=POST_A.rate)),
+    "Adam": partial(fit_one_cycle, rate=BETTER_A.rate),
 }
 
 
@@ -61,19 +63,10 @@ def run(whole, test, seed, *, images, width, share, pairs, fresh, epochs, batch,
     train, validation = whole.split(5_000, seed=0)
     if images == len(whole):
         train = whole
-    encoder = mlp(784, 128, 128, width, seed=seed)
+    encoder = mlp(*POST_A.widths[:-1], width, seed=seed)
     data = PairDataset(train, pairs, share, seed=seed, fresh=fresh)
-    make_optimizer, schedule = OPTIMIZERS[optimizer]
-    history = fit(
-        encoder,
-        data,
-        contrastive,
-        epochs=epochs,
-        batch_size=batch,
-        optimizer=make_optimizer,
-        schedule=schedule,
-        progress=False,
-    )
+    train_by = OPTIMIZERS[optimizer]
+    history = train_by(encoder, data, contrastive, epochs=epochs, batch_size=batch, progress=False)
     Z = embed(encoder, test.images)
     clusters = cluster_accuracy(Z, test.labels, seed=seed)
     anchors = AnchorClassifier().fit(embed(encoder, train.images), train.labels)
@@ -101,7 +94,7 @@ def distances_of_pairs(encoder, images, seed):
 
 def main():
     whole, test = load("mnist", "train"), load("mnist", "test")
-    record = begin("mnist_pairs", whole.source)
+    record = begin(__file__, whole.source)
     for seed in SEEDS:
         for case, changes in CASES.items():
             recipe = SOURCE | changes

@@ -13,14 +13,15 @@ import json
 from functools import partial
 
 import numpy as np
-from cnn_triplet import NO_DROPOUT, NO_NETWORK, SEEDS, Case, front_of, through, train_network
+from cnn_triplet import NO_DROPOUT, NO_NETWORK, SEEDS, Case, train_network
 from measuring import seconds_of
 from recording import begin, show
 from torch import nn
 
-from snnlib.data import load
-from snnlib.embedding import AnchorClassifier, embed
+from snnlib.embedding import AnchorClassifier, embed, through
 from snnlib.nsoartc.dataset import MODES, balance
+from snnlib.nsoartc.loading import load_maps
+from snnlib.nsoartc.networks import fit_front
 
 DRAWS, PARTS = 20, (1, 2, 5, 10)
 DEFECTS = MODES[1:]
@@ -31,7 +32,7 @@ NETWORK = "network"
 
 def trained(case, known, seed):
     """A function from maps to points: embeddings, or whitened maps if there is no network."""
-    front = front_of(known, whitened=True)
+    front = fit_front(known)
     if case is None:
         return lambda maps: through(front, maps).images.reshape(len(maps), -1)
     network = nn.Sequential(front, train_network(case, through(front, known), seed))
@@ -66,9 +67,9 @@ def named(anchors, Z, labels, new, parts, rng):
 
 
 def main():
-    train, test = load("nsoartc", "train"), load("nsoartc", "test")
+    train, test = load_maps("train"), load_maps("test")
     test, _ = balance(test)
-    record = begin("new_defects", train.source)
+    record = begin(__file__, train.source)
     singles = {mode: [mode] for mode in DEFECTS}
     seeds = SEEDS[:3]
     rounds = [(seed, NETWORK, Case(), singles | DIRECTIONS) for seed in seeds]

@@ -153,7 +153,7 @@ def peaks(function):
 
 def main():
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    record = begin("nsoartc", "nsoartc, simulated cell", "scipy")
+    record = begin(__file__, "nsoartc, simulated cell", "scipy")
     with threadpool_limits(1):
         race(record)
     for name, function in [("map", map_arriving_parts), ("simulate", simulate_parts)]:
@@ -165,7 +165,7 @@ def main():
         "ms": table.loc["snnlib", "ms"],
         "numpy_ratio": table.loc["numpy", "ratio"],
         "scipy_ratio": table.loc["scipy", "ratio"],
-        **record.stored["notes"],
+        **record.notes(),
     }
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 

@@ -16,19 +16,19 @@ import json
 from functools import partial
 
 import numpy as np
-import torch
 from measuring import seconds_of
 from recording import begin, show
 from sklearn.neighbors import NearestCentroid
 from sklearn.svm import SVC
 
 from snnlib import losses
-from snnlib.data import load
 from snnlib.embedding import AnchorClassifier, embed
-from snnlib.encoders import map_cnn
+from snnlib.evaluation import escapes, false_alarms
 from snnlib.nsoartc.dataset import balance, fit_scaler, scale
+from snnlib.nsoartc.loading import load_maps
+from snnlib.nsoartc.networks import map_cnn
 from snnlib.sampling import BatchDataset
-from snnlib.training import fit, one_cycle
+from snnlib.training import fit_one_cycle
 
 SEEDS = (0, 1, 2, 3, 4)
 RATE, EPOCHS, MARGIN = 1e-3, 12, 0.4
@@ -44,13 +44,12 @@ KERNELS = {"polynomial SVM": "poly", "RBF SVM": "rbf"}
 def train_network(train, seed):
     encoder = map_cnn(final_relu=True, dropout=0.25, seed=seed)
     batches = len(train) // (CLASSES * PER_CLASS)
-    fit(
+    fit_one_cycle(
         encoder,
         BatchDataset(train, batches, CLASSES, PER_CLASS, seed=seed),
         partial(losses.batch_all, margin=MARGIN),
         epochs=EPOCHS,
-        optimizer=partial(torch.optim.Adam, lr=RATE, fused=True),
-        schedule=one_cycle(RATE),
+        rate=RATE,
         seed=seed,
         progress=False,
     )
@@ -62,14 +61,14 @@ def flat(maps):
 
 
 def network(case, train, validation, seed):
-    """A function from maps to labels."""
+    """A function from maps to names."""
     encoder = train_network(train, seed)
-    anchors = AnchorClassifier().fit(embed(encoder, train.images), train.labels)
+    anchors = AnchorClassifier().fit(embed(encoder, train.images), train.names)
     return lambda maps: anchors.predict(embed(encoder, maps.images))
 
 
 def nearest_centroid(case, train, validation, seed):
-    centroids = NearestCentroid().fit(flat(train), train.labels)
+    centroids = NearestCentroid().fit(flat(train), train.names)
     return lambda maps: centroids.predict(flat(maps))
 
 
@@ -79,15 +78,15 @@ def tuned_svm(case, train, validation, seed):
     machines = []
     for setting in itertools.product(*values):
         machine = SVC(kernel=KERNELS[case], **dict(zip(names, setting)))
-        machine.fit(flat(train), train.labels)
-        machines.append((machine.score(flat(validation), validation.labels), machine))
+        machine.fit(flat(train), train.names)
+        machines.append((machine.score(flat(validation), validation.names), machine))
     score, best = max(machines, key=lambda pair: pair[0])
     print(case, {name: getattr(best, name) for name in names}, score, flush=True)
     return lambda maps: best.predict(flat(maps))
 
 
 def default_svm(case, train, validation, seed):
-    machine = SVC(kernel="poly").fit(flat(train), train.labels)
+    machine = SVC(kernel="poly").fit(flat(train), train.names)
     return lambda maps: machine.predict(flat(maps))
 
 
@@ -102,20 +101,20 @@ WAYS = {
 
 def figures_of(predict, validation, balanced, good):
     """Shares of right names, of defects called good, and of good parts called defective."""
-    names, right = predict(balanced), balanced.labels
+    said, right = predict(balanced), balanced.names
     return {
-        "validation": float((predict(validation) == validation.labels).mean()),
-        "accuracy": float((names == right).mean()),
-        "escapes": float((names[right > 0] == 0).mean()),
-        "false_alarms": float((predict(good) > 0).mean()),
+        "validation": float((predict(validation) == validation.names).mean()),
+        "accuracy": float((said == right).mean()),
+        "escapes": escapes(right, said).value,
+        "false_alarms": false_alarms(good.names, predict(good)).value,
     }
 
 
 def main():
-    raw = {split: load("nsoartc", split) for split in ("train", "validation", "test")}
+    raw = {split: load_maps(split) for split in ("train", "validation", "test")}
     scaler = fit_scaler(raw["train"])
     scaled = {split: scale(scaler, maps) for split, maps in raw.items()}
-    record = begin("nsoartc_classifiers", raw["train"].source)
+    record = begin(__file__, raw["train"].source)
     for case, way in WAYS.items():
         train, validation, test = (raw if case.endswith("unscaled") else scaled).values()
         balanced, _ = balance(test)

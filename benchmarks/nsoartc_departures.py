@@ -83,7 +83,7 @@ def maps_of(split):
 
 
 def main():
-    record = begin("nsoartc_departures", "nsoartc, simulated cell")
+    record = begin(__file__, "nsoartc, simulated cell")
     train, validation = maps_of("train"), maps_of("validation")
     names, truth = modes_of("train"), modes_of("validation")
     for case in CASES:

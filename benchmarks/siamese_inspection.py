@@ -23,17 +23,18 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR, StepLR
 
 from snnlib import losses
-from snnlib.data import load
+from snnlib.book.recipes import POST_C
 from snnlib.embedding import AnchorClassifier, embed
 from snnlib.encoders import mlp
-from snnlib.evaluation import choose_threshold
+from snnlib.evaluation import choose_threshold, escapes, false_alarms
 from snnlib.nsoartc.dataset import balance, fit_scaler, scale
+from snnlib.nsoartc.loading import load_maps
 from snnlib.sampling import BatchDataset, PairDataset, draw_pairs
 from snnlib.training import fit, one_cycle
 
 SEEDS = (0, 1, 2, 3, 4)
-WIDTHS = (1404, 512, 256, 256, 128)
-PAIRS, BATCH, EPOCHS, RATE = 5_000, 128, 30, 5e-4
+WIDTHS, PAIRS, BATCH = POST_C.widths, POST_C.examples, POST_C.batch
+EPOCHS, RATE = POST_C.epochs, POST_C.rate
 SOURCE_PAIRS = 49_000  # 70 % of 70 000
 EMBEDDINGS = (32, 128)
 FEW = 2  # parts a class; the source's pairs come from ten rows in all
@@ -133,32 +134,32 @@ def pair_accuracy(encoder, maps, threshold=None, *, seed):
 
 
 def figures_of(encoder, train, validation, balanced, good, seed):
-    anchors = AnchorClassifier().fit(embed(encoder, train.images), train.labels)
+    anchors = AnchorClassifier().fit(embed(encoder, train.images), train.names)
 
     def names(maps):
         return anchors.predict(embed(encoder, maps.images))
 
-    said, right = names(balanced), balanced.labels
+    said, right = names(balanced), balanced.names
     seen, threshold = pair_accuracy(encoder, train, seed=seed + 100)
     new, _ = pair_accuracy(encoder, validation, threshold, seed=seed + 200)
     return {
-        "validation": float((names(validation) == validation.labels).mean()),
+        "validation": float((names(validation) == validation.names).mean()),
         "accuracy": float((said == right).mean()),
-        "escapes": float((said[right > 0] == 0).mean()),
-        "false_alarms": float((names(good) > 0).mean()),
-        "silhouette": float(silhouette_score(embed(encoder, balanced.images), right)),
+        "escapes": escapes(right, said).value,
+        "false_alarms": false_alarms(good.names, names(good)).value,
+        "silhouette": float(silhouette_score(embed(encoder, balanced.images), balanced.labels)),
         "pairs_of_seen_parts": seen,
         "pairs_of_new_parts": new,
     }
 
 
 def main():
-    raw = {split: load("nsoartc", split) for split in ("train", "validation", "test")}
+    raw = {split: load_maps(split) for split in ("train", "validation", "test")}
     scaler = fit_scaler(raw["train"])
     train, validation, test = (scale(scaler, maps) for maps in raw.values())
     balanced, _ = balance(test)
     good = test.take(np.flatnonzero(test.labels == 0))
-    record = begin("siamese_inspection", train.source)
+    record = begin(__file__, train.source)
     widths = {
         f"embedding of {width}": partial(siamese, embedding=width, watched=validation)
         for width in EMBEDDINGS

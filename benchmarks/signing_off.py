@@ -14,35 +14,30 @@ hold before the network is trained. For each seed:
 """
 
 import json
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 from measuring import seconds_of
 from recording import begin, show
 from torch import nn
 
 from snnlib import losses
-from snnlib.augmentation import TileShift
-from snnlib.data import load
-from snnlib.deployment import export_onnx, on_int8_grid, quantise, run_onnx, start_onnx
-from snnlib.embedding import AnchorClassifier, embed
-from snnlib.encoders import Affine, Standardise, UnitLength, tile_cnn
+from snnlib.book.recipes import PIN_CNN
+from snnlib.embedding import AnchorClassifier, embed, through
 from snnlib.evaluation import escapes, false_alarms, roc_auc
-from snnlib.inspection import PINS
-from snnlib.limits import conformal_limit, quantile_limit
-from snnlib.nsoartc.dataset import balance, fit_scaler, free_shifts, named_images, scale
+from snnlib.nsoartc.dataset import balance, named_images
+from snnlib.nsoartc.loading import load_maps
+from snnlib.nsoartc.networks import fit_front, pin_cnn
 from snnlib.nsoartc.soart import MAP_SHAPE, Soart
 from snnlib.sampling import BatchDataset
-from snnlib.training import fit, one_cycle
-from snnlib.whitening import WithinClassWhitening
+from snnlib.station.deployment import export_onnx, quantise, run_onnx, start_onnx
+from snnlib.station.limits import conformal_limit, quantile_limit
+from snnlib.training import fit_one_cycle
 
 SEEDS = (0, 1, 2, 3, 4)
 SHAPE = (1, *MAP_SHAPE)
-RATE, MARGIN, EPOCHS = 1e-3, 0.4, 20
 RECALIBRATIONS, NEW_LOT = 50, 20
 PROMISES = (0.01, 0.05)
 CALIBRATING = 200  # training parts that set the ranges of whole numbers
@@ -50,29 +45,15 @@ ROUNDS = 7
 CASES = {"whitening rounded first": True, "whitening as fitted": False}
 
 
-def front_of(train, rounded):
-    scaler = fit_scaler(train)
-    rows = scale(scaler, train).images.reshape(len(train), -1)
-    matrix = WithinClassWhitening().fit(rows, train.labels).matrix_
-    return nn.Sequential(
-        Standardise(scaler.mean_.reshape(SHAPE), scaler.scale_.reshape(SHAPE)),
-        Affine(np.zeros(len(matrix)), on_int8_grid(matrix) if rounded else matrix),
-    )
-
-
 def network_of(train, rounded, seed):
-    front = front_of(train, rounded)
-    with torch.inference_mode():
-        white = replace(train, images=front(torch.tensor(train.images)).numpy())
-    shift = TileShift(PINS, free_shifts(train.class_names))
-    encoder = nn.Sequential(shift, tile_cnn(SHAPE, (12, 3), seed=seed), UnitLength())
-    fit(
+    front = fit_front(train, rounded=rounded)
+    encoder = pin_cnn(train.class_names, seed=seed)
+    fit_one_cycle(
         encoder,
-        BatchDataset(white, 13, 10, 15, seed=seed),
-        partial(losses.semi_hard, margin=MARGIN),
-        epochs=EPOCHS,
-        optimizer=partial(torch.optim.Adam, lr=RATE, fused=True),
-        schedule=one_cycle(RATE),
+        BatchDataset(through(front, train), PIN_CNN.examples, 10, PIN_CNN.batch, seed=seed),
+        partial(losses.semi_hard, margin=PIN_CNN.margin),
+        epochs=PIN_CNN.epochs,
+        rate=PIN_CNN.rate,
         seed=seed,
         progress=False,
     )
@@ -104,12 +85,8 @@ def new_lot(network, anchors, train, later, images):
     rest = np.setdiff1d(np.arange(len(later)), good)
     truth = later.names[rest]
     moved = later.images[good].mean(axis=0) - train.images[train.names == "OK"].mean(axis=0)
-    # An anchor is the mean of its class, so each of the others is a class of one point.
-    others = anchors.classes_ != "OK"
-    new_anchor = AnchorClassifier().fit(
-        np.concatenate([anchors.anchors_[others], embed(network, later.images[good])]),
-        np.concatenate([anchors.classes_[others], later.names[good]]),
-    )
+    of_new_parts = embed(network, later.images[good])
+    new_anchor = anchors.without_anchor("OK").with_anchor("OK", of_new_parts)
     soart = Soart().fit(images[good])
     ways = {
         "as it comes": (anchors, later.images[rest]),
@@ -163,10 +140,10 @@ def on_small_hardware(network, anchors, train, test):
 
 def main():
     splits = ("train", "calibration", "test", "unseen", "later")
-    train, calibration, test, unseen, later = (load("nsoartc", split) for split in splits)
+    train, calibration, test, unseen, later = (load_maps(split) for split in splits)
     images = named_images("later").images
     balanced, _ = balance(test)
-    record = begin("signing_off", train.source, "onnx", "onnxruntime")
+    record = begin(__file__, train.source, "onnx", "onnxruntime")
     for seed in SEEDS:
         for case, rounded in CASES.items():
             if record.done({"case": case, "seed": seed}):

@@ -173,7 +173,7 @@ def epochs(image_set):
 def main():
     train = load("fashion_mnist", "train")
     images = np.rint(255 * train.images[:, 0]).astype(np.uint8)
-    record = begin("triplets", train.source, "tensorflow", "keras")
+    record = begin(__file__, train.source, "tensorflow", "keras")
     index_triplets(train, N, SEED)
     ours = float(np.median([seconds_of(index_triplets, train, N, SEED)[0] for _ in range(7)]))
     laws = loops(images, train)

@@ -10,28 +10,22 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.patches import ConnectionPatch
 from sklearn.manifold import TSNE
 from torch import nn
 
 from snnlib import losses, plots
-from snnlib.augmentation import TileShift
-from snnlib.data import load
-from snnlib.embedding import embed
-from snnlib.encoders import Affine, UnitLength, map_cnn
-from snnlib.inspection import PINS, inspect_part, set_up
-from snnlib.nsoartc.dataset import (
-    balance,
-    fit_scaler,
-    free_shifts,
-    named_images,
-    scale,
-    unit_space,
-)
+from snnlib.book.recipes import MAP_CNN
+from snnlib.embedding import embed, through
+from snnlib.encoders import UnitLength
+from snnlib.nsoartc.connector import connector_station
+from snnlib.nsoartc.dataset import balance, named_images
+from snnlib.nsoartc.faces import face
+from snnlib.nsoartc.loading import load_maps
+from snnlib.nsoartc.networks import fit_front, map_cnn, shift_pins
 from snnlib.sampling import BatchDataset
-from snnlib.training import fit, one_cycle
-from snnlib.whitening import WithinClassWhitening
+from snnlib.station.inspection import inspect_part
+from snnlib.training import fit_one_cycle
 
 FILE = Path(__file__).resolve().parent.parent / "figures" / "cover.svg"
 SHOWN = "61D05"
@@ -40,24 +34,17 @@ INK = "#222222"
 
 def build_station():
     """Train as the chapter on CNN-triplet inspection does, and set the station up."""
-    train, calibration = load("nsoartc", "train"), load("nsoartc", "calibration")
-    scaler = fit_scaler(train)
-    scaled = scale(scaler, train)
-    rows = scaled.images.reshape(len(scaled), -1)
-    whitening = WithinClassWhitening().fit(rows, scaled.labels)
-    shift = TileShift(PINS, free_shifts(train.class_names))
-    encoder = nn.Sequential(shift, map_cnn(seed=0), UnitLength())
-    batches = BatchDataset(scale(whitening, scaled), len(train) // 150, 10, 15, seed=0)
-    fit(
+    train, calibration = load_maps("train"), load_maps("calibration")
+    front = fit_front(train)
+    encoder = nn.Sequential(shift_pins(train.class_names), map_cnn(seed=0), UnitLength())
+    fit_one_cycle(
         encoder,
-        batches,
-        partial(losses.semi_hard, margin=0.4),
-        epochs=10,
-        optimizer=partial(torch.optim.Adam, lr=1e-3),
-        schedule=one_cycle(1e-3),
+        BatchDataset(through(front, train), MAP_CNN.examples, 10, MAP_CNN.batch, seed=0),
+        partial(losses.semi_hard, margin=MAP_CNN.margin),
+        rate=MAP_CNN.rate,
+        epochs=MAP_CNN.epochs,
     )
-    front = Affine(scaler.mean_, whitening.matrix_ / scaler.scale_[:, None])
-    return set_up(encoder, train, calibration, front=front, camera=unit_space())
+    return connector_station(encoder, train, calibration, front=front)
 
 
 def heading(ax, number, words):
@@ -103,7 +90,7 @@ def point(figure, start, end):
 
 def draw(station):
     """Draw the four panels."""
-    test = load("nsoartc", "test")
+    test = load_maps("test")
     chosen = balance(test)[0]
     network = nn.Sequential(station.front, station.encoder)
     points = TSNE(2, perplexity=30, random_state=0).fit_transform(embed(network, chosen.images))
@@ -118,7 +105,7 @@ def draw(station):
     draw_cameras(cameras, images)
     seen = figure.add_axes((0.37, 0.08, 0.26, 0.82))
     heading(seen, 2, "its map, pin by pin")
-    plots.face(verdict.seen[0], [verdict.tile], seen, limit=8)
+    face(verdict.seen[0], [verdict.tile], seen, vmax=8)
     seen.set_aspect("auto")
     seen.set(xlabel="", ylabel="", xticks=[], yticks=[])
     plane = figure.add_axes((0.685, 0.18, 0.3, 0.72))

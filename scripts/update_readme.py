@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from snnlib.results import read_results
+from snnlib.book.results import read_results
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

@@ -1,6 +1,6 @@
 """From encoder to embeddings, and from embeddings to a verdict by the nearest anchor."""
 
-import itertools
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -14,9 +14,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from snnlib.images import check_images
+from snnlib.encoders import place_of
+from snnlib.images import ImageSet, check_images
 
-__all__ = ["AnchorClassifier", "embed"]
+__all__ = ["AnchorClassifier", "embed", "through"]
 
 
 @torch.inference_mode()
@@ -49,9 +50,7 @@ def embed(encoder: nn.Module, images: np.ndarray, batch_size: int = 1024) -> np.
         raise ValueError("images must hold at least one image, got none")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    # An encoder without weights takes images as they come, where they are.
-    weights = itertools.chain(encoder.parameters(), encoder.buffers(), [torch.empty(0)])
-    place = next(tensor for tensor in weights if tensor.is_floating_point())
+    place = place_of(encoder)
     modes = [(module, module.training) for module in encoder.modules()]
     encoder.eval()
     try:
@@ -62,6 +61,29 @@ def embed(encoder: nn.Module, images: np.ndarray, batch_size: int = 1024) -> np.
     finally:
         for module, training in modes:  # a layer may have been frozen by itself
             module.training = training
+
+
+def through(front: nn.Module, image_set: ImageSet) -> ImageSet:
+    """What is seen of images behind a layer that makes images of images.
+
+    Parameters
+    ----------
+    front : torch.nn.Module
+        Maps (n, c, h, w) to images again, such as a fitted scaler.
+    image_set : ImageSet
+        Images as they come.
+
+    Returns
+    -------
+    ImageSet
+        The same images as a network behind `front` sees them, with their labels.
+
+    Raises
+    ------
+    ValueError
+        If the layer refuses them, or what it puts out are no images.
+    """
+    return replace(image_set, images=embed(front, image_set.images))
 
 
 class AnchorClassifier(ClassifierMixin, BaseEstimator):
@@ -240,6 +262,32 @@ class AnchorClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"limit must be a distance of at least 0, got {limit}")
         return self.distances(X).min(axis=1) > limit
 
+    def without_anchor(self, label: str | float) -> Self:
+        """Take a class away: a new classifier with one anchor less.
+
+        With `with_anchor` an anchor is replaced.
+
+        Parameters
+        ----------
+        label : str or number
+            Label of a class.
+
+        Returns
+        -------
+        AnchorClassifier
+            The old one is left as it was.
+
+        Raises
+        ------
+        ValueError
+            If the label has no anchor, or is the only one that has.
+        """
+        check_is_fitted(self)
+        kept = self.classes_ != label
+        if kept.sum() != len(kept) - 1 or not kept.any():
+            raise ValueError(f"expected one of {self.classes_.tolist()} and another, got {label!r}")
+        return self._with(self.classes_[kept], self.anchors_[kept])
+
     def with_anchor(self, label: str | float, X: ArrayLike) -> Self:
         """Add a class without training: a new classifier with one anchor more.
 
@@ -271,10 +319,12 @@ class AnchorClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"label {label!r} has an anchor already")
         Z = validate_data(self, X, reset=False, dtype=self.anchors_.dtype)
         new = self._means(Z, np.zeros(len(Z), dtype=int), np.array([label]))
-        wider = clone(self)
-        wider.n_features_in_ = self.n_features_in_
-        classes = np.append(self.classes_, label)
+        return self._with(np.append(self.classes_, label), np.vstack([self.anchors_, new]))
+
+    def _with(self, classes, anchors):
+        """The same classifier with other anchors."""
+        other = clone(self)
         order = np.argsort(classes)
-        wider.classes_ = classes[order]
-        wider.anchors_ = np.vstack([self.anchors_, new])[order]
-        return wider
+        other.classes_, other.anchors_ = classes[order], anchors[order]
+        other.n_features_in_ = self.n_features_in_
+        return other

@@ -1,7 +1,8 @@
 """Encoders: networks that turn images (n, c, h, w) into embeddings (n, d)."""
 
+import itertools
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -9,14 +10,14 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 __all__ = [
-    "Affine",
     "MirrorMean",
     "Standardise",
     "UnitLength",
+    "Whiten",
     "cnn",
     "device",
-    "map_cnn",
     "mlp",
+    "place_of",
     "tile_cnn",
 ]
 
@@ -34,6 +35,23 @@ def device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def place_of(network: nn.Module) -> torch.Tensor:
+    """Where a network computes, and in what precision: one of its weights or buffers.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Any.
+
+    Returns
+    -------
+    Tensor
+        Its first floating-point one; one of single precision on the CPU if there is none.
+    """
+    weights = itertools.chain(network.parameters(), network.buffers(), [torch.empty(0)])
+    return next(tensor for tensor in weights if tensor.is_floating_point())
 
 
 def mlp(*widths: int, seed: int) -> nn.Sequential:
@@ -122,43 +140,6 @@ def cnn(
     return _channels_last(layers)
 
 
-def map_cnn(
-    *, keep_edge: bool = True, final_relu: bool = False, dropout: float = 0.0, seed: int
-) -> nn.Sequential:
-    """Convolutional network for NSOARTC maps, as published in QEUR23_SMNRT44 or mended.
-
-    Three 3 × 3 convolutions of 64 channels with ReLU, a 2 × 2 maximum after each of the first two,
-    then linear layers of 256 and 128. The network as published drops a quarter of the channels
-    after the first maximum; it rounds 39 columns down to 19 and 9, which all but loses the last pin
-    column; and it ends with a ReLU, which leaves its embeddings one corner of their space.
-
-    Parameters
-    ----------
-    keep_edge : bool, default True
-        Whether the maxima round up, to 20 and 10 columns; False for the published network.
-    final_relu : bool, default False
-        Whether a ReLU comes last; True for the published network.
-    dropout : float, default 0.0
-        Share of channels dropped in training after the first maximum; 0.25 for the published one.
-    seed : int
-        Seed of the initial weights. The global random state is left as it was.
-
-    Returns
-    -------
-    torch.nn.Sequential
-        Maps (n, 1, 36, 39) to (n, 128). Weights lie in memory channels last.
-    """
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
-        pool = partial(nn.MaxPool2d, 2, ceil_mode=keep_edge)
-        conv = partial(nn.Conv2d, out_channels=64, kernel_size=3, padding=1)
-        layers = [conv(1), nn.ReLU(), pool(), *([nn.Dropout2d(dropout)] if dropout else [])]
-        layers += [conv(64), nn.ReLU(), pool(), conv(64), nn.ReLU(), nn.Flatten()]
-        layers += [nn.Linear(64 * 9 * (10 if keep_edge else 9), 256), nn.ReLU()]
-        layers += [nn.Linear(256, 128), *([nn.ReLU()] if final_relu else [])]
-    return _channels_last(layers)
-
-
 # The normalisation that follows a convolution has a bias of its own.
 
 
@@ -192,7 +173,7 @@ def tile_cnn(
     shape : tuple of int
         Channels, height and width of an image.
     tile : (int, int)
-        Height and width of a tile; (12, 3) for a pin of an NSOARTC map.
+        Height and width of a tile.
     width : int, default 32
         Channels of both convolutions.
     hidden, embedding : int, default 128
@@ -233,35 +214,29 @@ def _channels_last(layers):
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-class Affine(nn.Module):
-    """Fixed layer (x - mean) M on flattened images: a fitted scaler or whitening, as a layer.
+class Whiten(nn.Module):
+    """Fixed layer x M on flattened images: a fitted whitening as a layer. Zero stays zero.
 
     Parameters
     ----------
-    mean : ndarray, shape (d,)
-        What becomes zero, where d is the number of values c · h · w of an image.
     matrix : ndarray, shape (d, d)
-        M, by which rows are multiplied.
+        M, by which rows are multiplied; d is the number of values c · h · w of an image.
 
     Raises
     ------
     ValueError
-        If shapes do not match or a value is not finite.
+        If it is not square or a value is not finite.
     """
 
-    mean: torch.Tensor
     matrix: torch.Tensor
 
-    def __init__(self, mean: ArrayLike, matrix: ArrayLike) -> None:
+    def __init__(self, matrix: ArrayLike) -> None:
         super().__init__()
-        mean, matrix = (torch.as_tensor(a, dtype=torch.float32) for a in (mean, matrix))
-        if mean.ndim != 1 or matrix.shape != (len(mean), len(mean)):
-            raise ValueError(
-                f"expected mean (d,) and matrix (d, d), got {(*mean.shape,)}, {(*matrix.shape,)}"
-            )
-        if not (mean.isfinite().all() and matrix.isfinite().all()):
-            raise ValueError("mean and matrix must be finite")
-        self.register_buffer("mean", mean)
+        matrix = torch.as_tensor(matrix, dtype=torch.float32)
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(f"expected a matrix (d, d), got {(*matrix.shape,)}")
+        if not matrix.isfinite().all():
+            raise ValueError("the matrix must be finite")
         self.register_buffer("matrix", matrix)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -274,9 +249,16 @@ class Affine(nn.Module):
         Returns
         -------
         Tensor, shape (n, c, h, w)
+
+        Raises
+        ------
+        ValueError
+            If images have another number of values.
         """
-        rows = (images.flatten(1) - self.mean) @ self.matrix
-        return rows.reshape(images.shape)
+        rows = images.flatten(1)
+        if rows.shape[1] != len(self.matrix):
+            raise ValueError(f"expected {len(self.matrix)} values an image, got {rows.shape[1]}")
+        return (rows @ self.matrix).reshape(images.shape)
 
 
 class Standardise(nn.Module):
@@ -320,7 +302,14 @@ class Standardise(nn.Module):
         Returns
         -------
         Tensor, shape (n, c, h, w)
+
+        Raises
+        ------
+        ValueError
+            If images have another shape.
         """
+        if images.shape[1:] != self.mean.shape:
+            raise ValueError(f"expected images {(*self.mean.shape,)}, got {(*images.shape[1:],)}")
         return (images - self.mean) / self.scale
 
 

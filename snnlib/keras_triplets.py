@@ -17,6 +17,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from snnlib.extras import extra
 from snnlib.images import check_images
 
 # How TensorFlow logs at first: "I0000 00:00:1700000000.1 …", "2030-01-31 …: E external/…".
@@ -53,20 +54,14 @@ def _without_greetings() -> Iterator[None]:
             os.close(stderr)
 
 
-try:
-    with _without_greetings():
-        import keras
-        from keras import ops
+with extra("keras"), _without_greetings():
+    import keras
+    from keras import ops
 
-        if keras.config.backend() == "tensorflow":
-            import tensorflow as tf
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
 
-            tf.config.list_physical_devices()  # the search for a GPU greets, too
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"snnlib.keras_triplets needs Keras 3 and its backend ({error}); pip install tensorflow "
-        "brings both, or pip install keras and set KERAS_BACKEND=torch"
-    ) from error
+        tf.config.list_physical_devices()  # the search for a GPU greets, too
 
 __all__ = ["CosineTripletLoss", "TripletBatches", "TripletModel", "Watch", "embed", "mlp"]
 

@@ -5,10 +5,14 @@ This room knows nothing of training: it takes arrays and lists.
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+
+from snnlib.extras import extra
+
+with extra("plots"):
+    import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes
+    from matplotlib.ticker import MaxNLocator
 
 __all__ = [
     "CLASS_COLOURS",
@@ -17,10 +21,10 @@ __all__ = [
     "contingency",
     "curves",
     "distances",
-    "face",
     "operator",
     "pairs",
     "scatter",
+    "tiled",
     "triplets",
     "use_style",
 ]
@@ -288,47 +292,6 @@ def distances(
     return ax
 
 
-def face(
-    values: np.ndarray,
-    marked: Sequence[tuple[int, int]] = (),
-    ax: Axes | None = None,
-    vmax: float | None = None,
-) -> Axes:
-    """Draw an array whose tiles lie as the 3 × 13 pins of a connector face do.
-
-    Parameters
-    ----------
-    values : ndarray, shape (3 h, 13 w)
-        A camera image, or a map: each pin is a tile of h × w values.
-    marked : sequence of (int, int), default ()
-        Pin column (1 … 13) and row (1 … 3) of pins to frame.
-    ax : Axes, optional
-        Where to draw; the current one if None.
-    vmax : float, optional
-        Values run from blue at -vmax over white to red at vmax; grey from 0 to 1 if None.
-
-    Returns
-    -------
-    Axes
-
-    Raises
-    ------
-    ValueError
-        If the array can't be cut into 3 × 13 tiles.
-    """
-    rows, columns = 3, 13
-    if values.ndim != 2 or values.shape[0] % rows or values.shape[1] % columns:
-        raise ValueError(f"expected 3 × 13 tiles of one size, got an array {values.shape}")
-    ax = _tiled(values, (rows, columns), marked, ax, vmax)
-    if vmax:
-        ax.set_xticks(np.arange(1, columns) + 0.5, minor=True)
-        ax.set_yticks(np.arange(1, rows) + 0.5, minor=True)
-        ax.grid(which="minor", color="#777777", alpha=1, lw=0.6)
-    ax.tick_params(which="minor", length=0)
-    ax.set(xlabel="pin column", ylabel="pin row")
-    return ax
-
-
 def operator(
     image: np.ndarray,
     words: str,
@@ -362,14 +325,38 @@ def operator(
     Axes
     """
     shown = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
-    ax = _tiled(shown, tiles, [] if tile is None else [tile], ax, vmax)
+    ax = tiled(shown, tiles, [] if tile is None else [tile], ax, vmax)
     ax.set(xlabel="column", ylabel="row")
     ax.set_title(words, color=SAME if passes else DIFFERENT, loc="left", fontsize=10)
     return ax
 
 
-def _tiled(values, tiles, marked, ax, vmax):
-    """Draw an array so that tile (column, row) has its middle at these numbers; frame some."""
+def tiled(
+    values: np.ndarray,
+    tiles: tuple[int, int],
+    marked: Sequence[tuple[int, int]] = (),
+    ax: Axes | None = None,
+    vmax: float | None = None,
+) -> Axes:
+    """Draw an image so that tile (column, row) has its middle at these numbers; frame some.
+
+    Parameters
+    ----------
+    values : ndarray, shape (h, w) or (h, w, 3)
+        The image.
+    tiles : (int, int)
+        Rows and columns of tiles.
+    marked : sequence of (int, int), default ()
+        Column and row, counted from 1, of tiles to frame.
+    ax : Axes, optional
+        Where to draw; the current one if None.
+    vmax : float, optional
+        Values run from blue at -vmax over white to red at vmax; grey or in colour if None.
+
+    Returns
+    -------
+    Axes
+    """
     ax = ax or plt.gca()
     rows, columns = tiles
     colours = {"cmap": "RdBu_r", "vmin": -vmax, "vmax": vmax} if vmax else {"vmin": 0, "vmax": 1}

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from tqdm import tqdm
 from snnlib import encoders
 from snnlib.weights import check_weights, read_weights, write_weights
 
-__all__ = ["Batches", "History", "fit", "one_cycle"]
+__all__ = ["Batches", "History", "fit", "fit_one_cycle", "one_cycle"]
 
 RECENT = 256  # embeddings from which it is judged what an epoch has made of them
 LONG = 3  # epochs in a row that are no accident
@@ -233,6 +233,43 @@ def one_cycle(rate: float) -> Callable[[Optimizer, int], OneCycleLR]:
         For `schedule` of `fit`.
     """
     return lambda optimizer, steps: OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
+
+
+def fit_one_cycle(
+    encoder: nn.Module,
+    data: Batches | DataLoader,
+    loss: Callable[..., Tensor],
+    *,
+    rate: float,
+    epochs: int,
+    **settings: Any,
+) -> History:
+    """Train an encoder in place by Adam (Kingma and Ba, 2015), its rate in one cycle.
+
+    Parameters
+    ----------
+    encoder, data, loss
+        As of `fit`.
+    rate : float
+        Peak of the learning rate (`one_cycle`).
+    epochs : int
+        Number of passes over `data`.
+    **settings
+        Others of `fit`, but for `optimizer` and `schedule`.
+
+    Returns
+    -------
+    History
+    """
+    return fit(
+        encoder,
+        data,
+        loss,
+        epochs=epochs,
+        optimizer=partial(torch.optim.Adam, lr=rate, fused=True),
+        schedule=one_cycle(rate),
+        **settings,
+    )
 
 
 def _check_source(name: str, source: Batches | DataLoader) -> None:

@@ -17,7 +17,7 @@ CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
 READY = {
     "siamese_inspection": ("scaler", "encoder", "plain", "anchors"),
     "cnn_triplet_inspection": ("scaler", "whitening", "front", "encoder", "station"),
-    "choosing_a_method": ("scaler", "whitening", "front", "encoder", "anchors"),
+    "choosing_a_method": ("front", "encoder", "anchors"),
     "signing_off": ("scaler", "front", "encoder", "network", "anchors", "kept_aside"),
 }
 
@@ -27,14 +27,13 @@ def watch(ready):
     import IPython
     from sklearn.utils.validation import check_is_fitted
 
-    import snnlib.data
-    from snnlib.nsoartc import dataset
+    from snnlib.nsoartc import dataset, loading
 
     page = IPython.get_ipython().user_ns
 
-    def careful(function, position):
+    def careful(function):
         def call(*arguments, **settings):
-            if arguments[position] == "test":
+            if arguments[0] == "test":
                 missing = [name for name in ready if name not in page]
                 assert not missing, f"the test set is opened before there is {missing}"
                 for name in ready:
@@ -46,9 +45,8 @@ def watch(ready):
 
         return call
 
-    snnlib.data.load = careful(snnlib.data.load, 1)
-    for name in ("named_set", "named_images"):
-        setattr(dataset, name, careful(getattr(dataset, name), 0))
+    for room, name in [(loading, "load_maps"), (dataset, "named_set"), (dataset, "named_images")]:
+        setattr(room, name, careful(getattr(room, name)))
 
 
 def watched(notebook, ready):

@@ -3,7 +3,10 @@
 import hashlib
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import unquote, urlsplit
@@ -129,3 +132,27 @@ class Hub:
     def entry(self, name, content):
         oid = hashlib.sha1(content).hexdigest()
         return {"type": "file", "path": name, "size": len(content), "oid": oid}
+
+
+def of_the_hub(name):
+    """Whether an environment variable says how, as whom or through what the Hub is asked."""
+    return name.startswith("HF_") or name.upper().endswith("_PROXY")
+
+
+def in_a_process(code, address, home):
+    """Run code against a Hub and a cache; its last line, decoded."""
+    own = {name: value for name, value in os.environ.items() if not of_the_hub(name)}
+    environment = {
+        **own,
+        "HF_ENDPOINT": address,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "no_proxy": "localhost,127.0.0.1",
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return json.loads(result.stdout.splitlines()[-1])

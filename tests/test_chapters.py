@@ -45,16 +45,16 @@ def test_the_test_set_is_opened_by_a_verdict_that_stays(chapter):
 @pytest.mark.parametrize(
     ("cells", "told"),
     [
-        (["scaler = StandardScaler().fit([[0], [1]])", "load('nsoartc', 'test', 10)"], None),
-        (["load('nsoartc', 'test', 10)"], "before there is ['scaler']"),
-        (["scaler = StandardScaler()", "load('nsoartc', 'test', 10)"], "is not fitted yet"),
+        (["scaler = StandardScaler().fit([[0], [1]])", "load_maps('test', 10)"], None),
+        (["load_maps('test', 10)"], "before there is ['scaler']"),
+        (["scaler = StandardScaler()", "load_maps('test', 10)"], "is not fitted yet"),
         (["scaler = {'a': StandardScaler()}", "named_set('test', [0])"], "is not fitted yet"),
     ],
 )
 def test_the_watch_over_the_test_set_barks(cells, told, tmp_path):
     imports = (
         "from sklearn.preprocessing import StandardScaler\n"
-        "from snnlib.data import load\nfrom snnlib.nsoartc.dataset import named_set"
+        "from snnlib.nsoartc.loading import load_maps\nfrom snnlib.nsoartc.dataset import named_set"
     )
     new = nbformat.v4
     notebook = new.new_notebook(cells=[new.new_code_cell(cell) for cell in ["1", imports, *cells]])

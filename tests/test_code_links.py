@@ -69,7 +69,7 @@ def test_what_only_looks_like_the_name_stays_unlinked(cell):
         "def train(fit): return fit",
         "def fit(): ...",
         "from elsewhere import fit",
-        "from snnlib.inspection import set_up as fit",
+        "from snnlib.station.inspection import set_up as fit",
     ],
 )
 def test_a_name_that_the_page_uses_for_its_own_stays_unlinked(own):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from snnlib.control_charts import ewma_chart
+from snnlib.quality.control_charts import ewma_chart
 
 IN_CONTROL = {"mean": 10.0, "sd": 2.0}
 WEIGHTS = pytest.mark.parametrize("weight", [0.05, 0.2, 0.7, 1.0])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snnlib.costs import (
+from snnlib.quality.costs import (
     Prices,
     cost_by_limit,
     cost_of_inspection,

@@ -6,23 +6,17 @@ reads address and cache folder once.
 
 import contextlib
 import io
-import json
-import os
-import subprocess
 import sys
 import threading
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from hub import Hub, parquet_bytes
+from hub import Hub, in_a_process, parquet_bytes
 from PIL import Image
 
-from snnlib.data import load, loading, stored
-from snnlib.nsoartc import dataset
-from snnlib.nsoartc.dataset import simulate
+from snnlib.data import load, loading, standins, stored
 
 HUB_REACHABLE = stored.hub_reachable  # before the tests put their own in its place
 NAMES = ("mnist", "fashion_mnist", "digits")
@@ -34,7 +28,6 @@ def elsewhere(monkeypatch, tmp_path):
     monkeypatch.delenv("SNNLIB_DATA", raising=False)
     monkeypatch.setattr(stored, "hub_reachable", lambda: False)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("SNNLIB_NSOARTC", raising=False)
     monkeypatch.setenv("SNNLIB_CACHE", str(tmp_path / "arrays"))
     forget()
     yield
@@ -43,7 +36,7 @@ def elsewhere(monkeypatch, tmp_path):
 
 def forget():
     """What a new process would not know."""
-    for function in (loading._load_whole, loading._find, loading._simulated):
+    for function in (loading._load_whole, loading._find):
         function.cache_clear()
 
 
@@ -185,10 +178,7 @@ def test_drawing_a_part():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            ("cifar", "train"),
-            "name must be one of mnist, fashion_mnist, digits, nsoartc; got 'cifar'",
-        ),
+        (("nsoartc", "train"), "name must be one of mnist, fashion_mnist, digits; got 'nsoartc'"),
         (("mnist", "validation"), "split must be one of train, test; got 'validation'"),
         (("mnist", "train", None, 0, "web"), "source must be one of .*; got 'web'"),
         (("digits", "test", 501), "10 … 500 .* got 501"),
@@ -303,30 +293,6 @@ def test_a_hub_that_does_not_deliver_is_told(monkeypatch, error):
         load("mnist", "test", source="hub")
 
 
-def of_the_hub(name):
-    """Whether an environment variable says how, as whom or through what the Hub is asked."""
-    return name.startswith("HF_") or name.upper().endswith("_PROXY")
-
-
-def in_a_process(code, address, home):
-    """Run code against a Hub and a cache; its last line, decoded."""
-    own = {name: value for name, value in os.environ.items() if not of_the_hub(name)}
-    environment = {
-        **own,
-        "HF_ENDPOINT": address,
-        "HF_HOME": str(home),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "no_proxy": "localhost,127.0.0.1",
-    }
-    result = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return json.loads(result.stdout.splitlines()[-1])
-
-
 LOAD = """
 import json, warnings
 from snnlib.data import load
@@ -396,137 +362,23 @@ def test_an_interrupted_download_leaves_nothing_that_looks_whole(tmp_path):
         assert in_a_process(LOAD, hub.address, tmp_path)[1] == 20
 
 
-def test_maps_come_from_the_simulated_cell(mirror):
-    retest = load("nsoartc", "retest")
-    assert retest.source == "nsoartc, simulated cell"
-    assert retest.images.shape == (300, 1, 36, 39)
-    assert load("nsoartc", "retest") is retest
-    with pytest.raises(ValueError, match="read-only"):
-        retest.images[0] = 0
+def test_a_set_that_neither_hub_nor_cache_has():
+    with pytest.raises(ConnectionError, match="ylecun/mnist is not in its cache"):
+        stored.read_hub("ylecun/mnist", "train", 10)
 
 
-@pytest.mark.parametrize("size", [None, 20])
-def test_maps_are_simulated_once_a_machine(size, monkeypatch):
-    made = []
-    simulate_set = loading.named_set
-
-    def watched(split, indices=None):
-        made.append(split)
-        return simulate_set(split, indices)
-
-    monkeypatch.setattr(loading, "named_set", watched)
-    first = load("nsoartc", "retest", size=size, seed=2)
-    forget()
-    again = load("nsoartc", "retest", size=size, seed=2)
-    assert made == ["retest"]
-    assert len(again) == (size or 300)
-    np.testing.assert_array_equal(again.images, first.images)
-    np.testing.assert_array_equal(again.labels, first.labels)
-    assert again.class_names == first.class_names == dataset.class_names_of(dataset.MODES)
-    assert again.source == first.source == dataset.SOURCE
+@pytest.mark.parametrize("make", [standins.digits, standins.garments])
+def test_a_standin_says_what_it_is(make):
+    images, labels, words = make("test")
+    assert images.shape == (len(labels), 1, 28, 28)
+    assert set(labels) == set(range(10))
+    assert words.endswith("(stand-in)")
 
 
-def test_a_part_of_the_maps_is_made_by_itself():
-    few, again = (load("nsoartc", "test", size=41, seed=3) for _ in range(2))
-    assert np.bincount(few.labels).tolist() == [32] + [1] * 9
-    assert np.array_equal(few.images, again.images)
-    assert len(few.class_names) == 10
-    with pytest.raises(ValueError, match="10 … 4000 for the test maps, got 9"):
-        load("nsoartc", "test", size=9)
-
-
-@pytest.mark.parametrize(
-    ("split", "source", "message"),
-    [
-        ("exam", None, "split must be one of train, validation, .*; got 'exam'"),
-        ("later", "hub", "split must be one of train, test, validation, calibration; got 'later'"),
-        ("train", "mirror", "source must be one of simulator, hub; got 'mirror'"),
-    ],
-)
-def test_maps_that_are_not_there(split, source, message):
-    with pytest.raises(ValueError, match=message):
-        load("nsoartc", split, source=source)
-
-
-def test_an_unknown_source_of_maps_in_the_environment(monkeypatch):
-    monkeypatch.setenv("SNNLIB_NSOARTC", "web")
-    with pytest.raises(ValueError, match="SNNLIB_NSOARTC must be one of simulator, hub; got 'web'"):
-        load("nsoartc", "train")
-
-
-def published(modes, parts):
-    """A repository of maps as the published ones are laid out, with labels of another order."""
-    maps = simulate(parts, modes, part_seed=parts, shot_seed=parts)
-    rows = {f"data{k}": v for k, v in enumerate(maps.images.reshape(len(maps), -1).T)}
-    order = np.random.default_rng(parts).permutation(len(modes))
-    names = np.array(maps.class_names)[maps.labels]
-    buffer = io.BytesIO()
-    rows |= {"label": order[maps.labels], "fmode": names}
-    datasets.Dataset.from_dict(rows).to_parquet(buffer)
-    return {"README.md": b"", "data/train-00000-of-00001.parquet": buffer.getvalue()}
-
-
-MAPS = """
-import json
-from snnlib.data import load
-sets = {split: load("nsoartc", split) for split in ("train", "validation", "calibration", "test")}
-print(json.dumps({split: [maps.source, len(maps), maps.class_names, maps.labels.tolist(),
-    maps.images.sum(axis=(1, 2, 3)).tolist()] for split, maps in sets.items()}))
-"""
-
-
-@pytest.fixture(scope="module")
-def connectors():
-    train, test = loading.MAP_HUB_NAMES["train"], loading.MAP_HUB_NAMES["test"]
-    modes = ("OK", "92D05", "31X10")
-    return {train: published(modes, 10), test: published(modes, 3)}
-
-
-def test_the_published_maps_by_choice(connectors, tmp_path, monkeypatch):
-    monkeypatch.setenv("SNNLIB_NSOARTC", "hub")
-    with Hub(connectors) as hub:
-        sets = in_a_process(MAPS, hub.address, tmp_path)
-    assert in_a_process(MAPS, hub.address, tmp_path) == sets  # the server is gone
-    assert {split: values[1] for split, values in sets.items()} == {
-        "train": 18,
-        "validation": 6,
-        "calibration": 6,
-        "test": 9,
-    }
-    for split, (source, _, names, labels, _) in sets.items():
-        repository = loading.MAP_HUB_NAMES["test" if split == "test" else "train"]
-        assert source == f"nsoartc as published, Hugging Face Hub ({repository})"
-        assert names == ["OK", "31X10", "92D05"]
-        assert len(set(np.bincount(labels))) == 1  # each class in proportion
-    maps = simulate(3, ("OK", "92D05", "31X10"), part_seed=3, shot_seed=3)
-    assert sets["test"][3] == maps.labels.tolist()
-    np.testing.assert_allclose(sets["test"][4], maps.images.sum(axis=(1, 2, 3)), rtol=1e-5)
-    train = sets["train"][4] + sets["validation"][4] + sets["calibration"][4]
-    assert len(set(train)) == 30  # no part is in two of them
-
-
-def test_a_published_failure_mode_that_was_not_trained(connectors, tmp_path):
-    train, test = connectors
-    new = {train: connectors[train], test: published(("OK", "11X10", "31X10"), 3)}
-    code = """
-import json, warnings
-from snnlib.data import load
-with warnings.catch_warnings(record=True) as told:
-    warnings.simplefilter("always", UserWarning)
-    test = load("nsoartc", "test", source="hub")
-words = [str(w.message) for w in told if "failure mode" in str(w.message)]
-known = load("nsoartc", "train", source="hub").class_names
-print(json.dumps([test.class_names, test.labels.tolist(), known, words]))
-"""
-    with Hub(new) as hub:
-        names, labels, known, told = in_a_process(code, hub.address, tmp_path)
-    # Known modes keep the labels of the training set, though 11X10 sorts before them.
-    assert names == [*known, "11X10"]
-    assert sorted(set(labels)) == [0, known.index("31X10"), len(known)]
-    (words,) = told
-    assert words.startswith("3 of 9 parts are of failure modes that are not known: ['11X10']")
-
-
-def test_the_hub_insisted_on_for_maps_and_out_of_reach():
-    with pytest.raises(ConnectionError, match="NSOARTC_Tanshi_1221 is not in its cache"):
-        load("nsoartc", "train", source="hub")
+def test_without_the_extra_the_hub_is_not_passed_over(monkeypatch):
+    """A stand-in in the place of a set that could be had would be a wrong answer."""
+    monkeypatch.setattr(stored, "hub_reachable", lambda: True)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ModuleNotFoundError, match=r"datasets is missing.* extra 'data'"):
+        load("mnist", "test")
+    assert load("mnist", "test", source="standin").source.endswith("(stand-in)")

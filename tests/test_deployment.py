@@ -13,9 +13,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from onnx import numpy_helper
 from torch import nn
 
-from snnlib.deployment import export_onnx, on_int8_grid, quantise, run_onnx, start_onnx
 from snnlib.embedding import embed
-from snnlib.encoders import Affine, Standardise, UnitLength, tile_cnn
+from snnlib.encoders import Standardise, UnitLength, Whiten, tile_cnn
+from snnlib.station.deployment import export_onnx, on_int8_grid, quantise, run_onnx, start_onnx
 
 SHAPE = (1, 12, 9)
 PARTS = np.random.default_rng(0).normal(size=(40, *SHAPE)).astype(np.float32)
@@ -223,14 +223,14 @@ def dequantised(file):
                 yield values.astype(np.float64) * np.expand_dims(scale, 1 - axis)
 
 
-@pytest.mark.parametrize("kind", ["Linear", "Affine"])
+@pytest.mark.parametrize("kind", ["Linear", "Whiten"])
 def test_weights_on_the_grid_lose_nothing(tmp_path, kind, rng):
     matrix = rng.normal(size=(108, 108)) * 10.0 ** rng.uniform(-3, 3, 108)
     matrix[:, 7] = 0
     grid = on_int8_grid(matrix)
     layer = linear(108, 108)
     layer.weight.data = torch.tensor(grid.T.copy())
-    first = (nn.Flatten(), layer) if kind == "Linear" else (Affine(np.ones(108), grid),)
+    first = (nn.Flatten(), layer) if kind == "Linear" else (Whiten(grid),)
     export_onnx(nn.Sequential(*first, nn.Flatten(), linear(108, 2)), SHAPE, tmp_path / "a.onnx")
     quantise(tmp_path / "a.onnx", tmp_path / "b.onnx", PARTS)
     tensors = [weights for weights in dequantised(tmp_path / "b.onnx") if weights.size == 108**2]

@@ -10,7 +10,7 @@ from pytorch_metric_learning.losses import ContrastiveLoss, TripletMarginLoss
 from pytorch_metric_learning.reducers import DoNothingReducer, MeanReducer
 from torch.nn import functional
 
-from snnlib.losses import contrastive, cosine, cosine_triplet, euclidean
+from snnlib.losses import contrastive, cosine, cosine_triplet, euclidean, triplet
 
 TOLERANCE = {torch.float64: {"rel": 1e-10, "abs": 1e-10}, torch.float32: {"rel": 1e-5, "abs": 1e-6}}
 
@@ -229,3 +229,16 @@ def test_margins_unless_told():
     zero, one = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])
     assert contrastive(zero, zero, torch.tensor([False])).item() == 0.5
     assert cosine_triplet(one, one, one).item() == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("margin", [0.1, 0.5, 2.0])
+def test_the_triplet_loss_is_that_of_pytorch(margin):
+    generator = torch.Generator().manual_seed(0)
+    three = torch.randn(3, 40, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    ours = triplet(*three, margin=margin)
+    theirs = functional.triplet_margin_loss(*three, margin=margin, eps=0)
+    torch.testing.assert_close(ours, theirs)
+    for a, b in zip(*(torch.autograd.grad(loss, three) for loss in (ours, theirs))):
+        torch.testing.assert_close(a, b)
+    with pytest.raises(ValueError, match="margin must be positive and finite, got 0"):
+        triplet(*three, margin=0)

@@ -7,7 +7,7 @@ from sklearn.neighbors import NearestCentroid
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from torch import nn
 
-from snnlib.embedding import AnchorClassifier, embed
+from snnlib.embedding import AnchorClassifier, embed, through
 from snnlib.encoders import mlp
 
 Z = np.random.default_rng(0).normal(size=(60, 5))
@@ -277,3 +277,30 @@ def test_one_image_at_a_time(blobs):
     encoder = mlp(16, 4, seed=0)
     one_by_one = embed(encoder, blobs.images[:5], batch_size=1)
     np.testing.assert_allclose(one_by_one, embed(encoder, blobs.images[:5]), atol=1e-6)
+
+
+def test_an_anchor_is_replaced_by_taking_it_away_and_adding_another():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(30, 4)), np.repeat(["a", "b", "c"], 10)
+    first = AnchorClassifier().fit(X, y)
+    fewer = first.without_anchor("b")
+    assert fewer.classes_.tolist() == ["a", "c"]
+    np.testing.assert_array_equal(fewer.anchors_, first.anchors_[[0, 2]])
+    other = fewer.with_anchor("b", X[:5])
+    np.testing.assert_allclose(other.anchors_[1], X[:5].mean(axis=0))
+    assert other.classes_.tolist() == first.classes_.tolist() == ["a", "b", "c"]
+    for label in ("d", 1):
+        with pytest.raises(ValueError, match=r"expected one of \['a', 'b', 'c'\] and another, got"):
+            first.without_anchor(label)
+    with pytest.raises(ValueError, match="and another, got 'a'"):
+        AnchorClassifier().fit(X[:10], y[:10]).without_anchor("a")
+
+
+def test_what_is_seen_through_a_layer(blobs):
+    seen = through(nn.AvgPool2d(2), blobs)
+    assert seen.images.shape == (120, 1, 2, 2)
+    np.testing.assert_allclose(seen.images[:, 0, 0, 0], blobs.images[:, 0, :2, :2].mean((1, 2)))
+    assert np.array_equal(seen.labels, blobs.labels)
+    assert (seen.class_names, seen.source) == (blobs.class_names, blobs.source)
+    with pytest.raises(ValueError, match="images must have 4 dimensions"):
+        through(nn.Flatten(), blobs)

@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
 from snnlib import encoders
 from snnlib.encoders import (
-    Affine,
     MirrorMean,
     Standardise,
     UnitLength,
+    Whiten,
     cnn,
-    map_cnn,
     mlp,
+    place_of,
     tile_cnn,
 )
 
@@ -153,80 +154,47 @@ def test_the_mean_with_the_mirror_image():
     assert torch.allclose(Z, torch.stack([encoder(images), encoder(images.flip(3))]).mean(dim=0))
 
 
-def test_the_network_for_maps_as_published():
-    encoder = map_cnn(keep_edge=False, final_relu=True, dropout=0.25, seed=0).eval()
-    shapes, x = [], 2 * pixels(2, 1, 36, 39) - 1
-    for layer in encoder:
-        x = layer(x)
-        shapes.append((type(layer).__name__, tuple(x.shape[1:])))
-    assert shapes == [
-        ("Conv2d", (64, 36, 39)),
-        ("ReLU", (64, 36, 39)),
-        ("MaxPool2d", (64, 18, 19)),
-        ("Dropout2d", (64, 18, 19)),
-        ("Conv2d", (64, 18, 19)),
-        ("ReLU", (64, 18, 19)),
-        ("MaxPool2d", (64, 9, 9)),
-        ("Conv2d", (64, 9, 9)),
-        ("ReLU", (64, 9, 9)),
-        ("Flatten", (5184,)),
-        ("Linear", (256,)),
-        ("ReLU", (256,)),
-        ("Linear", (128,)),
-        ("ReLU", (128,)),
-    ]
-    assert (x >= 0).all()
-
-
-def reach_of_columns(encoder):
-    """Sum of the absolute gradients of all outputs with regard to each column of an even map."""
-    maps = torch.ones(1, 1, 36, 39, requires_grad=True)
-    for parameter in encoder.parameters():
-        parameter.data.fill_(1e-2)  # nothing cancels, so paths are counted
-    encoder(maps).sum().backward()
-    return maps.grad.abs().sum(dim=(0, 1, 2))
-
-
-def test_the_mended_network_sees_the_last_column():
-    published = reach_of_columns(map_cnn(keep_edge=False, final_relu=True, seed=0).eval())
-    mended = map_cnn(seed=0).eval()
-    assert type(mended[-1]).__name__ == "Linear"
-    assert not any("Dropout" in type(layer).__name__ for layer in mended)
-    assert mended(torch.zeros(3, 1, 36, 39)).shape == (3, 128)
-    assert (reach_of_columns(mended)[36:].sum() > 3 * published[36:].sum()).item()
-
-
-def test_the_seed_decides_a_network_for_maps():
-    state = torch.random.get_rng_state()
-    one, same, other = (map_cnn(seed=seed)[0].weight for seed in (0, 0, 1))
-    assert torch.equal(one, same)
-    assert not torch.equal(one, other)
-    assert torch.equal(torch.random.get_rng_state(), state)
-
-
-def test_affine():
+def test_whiten():
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(5, 2, 2, 3, generator=generator)
-    mean, matrix = torch.randn(12, generator=generator), torch.randn(12, 12, generator=generator)
-    layer = Affine(mean.double().numpy(), matrix.double().numpy())
-    expected = [((image.ravel() - mean) @ matrix).reshape(2, 2, 3) for image in images]
+    images, matrix = (
+        torch.randn(5, 2, 2, 3, generator=generator),
+        torch.randn(12, 12, generator=generator),
+    )
+    layer = Whiten(matrix.double().numpy())
+    expected = [(image.ravel() @ matrix).reshape(2, 2, 3) for image in images]
     torch.testing.assert_close(layer(images), torch.stack(expected))
+    assert not layer(torch.zeros(1, 2, 2, 3)).any()
     assert not list(layer.parameters())
-    assert set(layer.state_dict()) == {"mean", "matrix"}
+    assert set(layer.state_dict()) == {"matrix"}
+    with pytest.raises(ValueError, match="expected 12 values an image, got 8"):
+        layer(images[:, :, :, :2])
 
 
 @pytest.mark.parametrize(
-    ("mean", "matrix", "message"),
+    ("matrix", "message"),
     [
-        (torch.zeros(3), torch.eye(4), r"got \(3,\), \(4, 4\)"),
-        (torch.zeros(2, 2), torch.eye(2), r"got \(2, 2\), \(2, 2\)"),
-        (torch.zeros(2), torch.full((2, 2), torch.nan), "must be finite"),
-        (torch.tensor([0, torch.inf]), torch.eye(2), "must be finite"),
+        (torch.zeros(4, 3), r"matrix \(d, d\), got \(4, 3\)"),
+        (torch.zeros(4), r"matrix \(d, d\), got \(4,\)"),
+        (torch.full((2, 2), torch.nan), "must be finite"),
     ],
 )
-def test_bad_affine(mean, matrix, message):
+def test_bad_whitening(matrix, message):
     with pytest.raises(ValueError, match=message):
-        Affine(mean, matrix)
+        Whiten(matrix)
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        (nn.Flatten(), torch.empty(0)),
+        (nn.Linear(2, 2).double(), torch.empty(0, dtype=torch.float64)),
+        (nn.Sequential(Whiten(np.eye(2)).half()), torch.empty(0, dtype=torch.float16)),
+        (nn.Linear(2, 2, device="meta"), torch.empty(0, device="meta")),
+    ],
+)
+def test_where_a_network_is(network, expected):
+    place = place_of(network)
+    assert (place.device, place.dtype) == (expected.device, expected.dtype)
 
 
 TILED = {"width": 4, "hidden": 8, "embedding": 5, "seed": 0}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from snnlib.data import load_folder
+from snnlib.station.folders import load_folder
 
 GREY = np.random.default_rng(0).integers(0, 256, (6, 5), dtype=np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (6, 5, 3), dtype=np.uint8)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from snnlib.limits import conformal_limit, quantile_limit
+from snnlib.station.limits import conformal_limit, quantile_limit
 
 LIMITS = [quantile_limit, conformal_limit]
 SCORES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)

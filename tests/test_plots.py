@@ -74,18 +74,12 @@ def test_distances(ax):
     assert "margin 1" in [text.get_text() for text in ax.get_legend().get_texts()]
 
 
-def test_face(ax):
-    values = np.random.default_rng(0).normal(size=(36, 39))
-    assert plots.face(values, [(13, 1), (6, 2)], ax, vmax=8) is ax
-    image, frames = ax.images[0], ax.patches
-    np.testing.assert_array_equal(image.get_array(), values)
-    assert image.get_clim() == (-8, 8)
-    # Pin 13 of row 1 is the tile at the upper right, however large the tiles are.
-    assert [(frame.get_x(), frame.get_y()) for frame in frames] == [(12.5, 0.5), (5.5, 1.5)]
-    assert image.get_extent() == [0.5, 13.5, 3.5, 0.5]
-    assert plots.face(np.zeros((66, 286)), ax=ax).images[-1].get_clim() == (0, 1)
-    with pytest.raises(ValueError, match=r"expected 3 × 13 tiles .* array \(36, 40\)"):
-        plots.face(np.zeros((36, 40)), ax=ax)
+def test_tiles_are_numbered_from_the_upper_left(ax):
+    values = np.random.default_rng(0).normal(size=(6, 8))
+    assert plots.tiled(values, (3, 4), [(4, 1), (2, 3)], ax, vmax=8) is ax
+    np.testing.assert_array_equal(ax.images[0].get_array(), values)
+    assert ax.images[0].get_extent() == [0.5, 4.5, 3.5, 0.5]
+    assert [(frame.get_x(), frame.get_y()) for frame in ax.patches] == [(3.5, 0.5), (1.5, 2.5)]
 
 
 def test_style(monkeypatch):

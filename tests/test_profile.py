@@ -1,6 +1,6 @@
 import pytest
 
-from snnlib.profile import by_profile, profile
+from snnlib.book.profile import by_profile, profile
 
 
 @pytest.mark.parametrize(("value", "chosen"), [(None, 10), ("", 10), ("full", 10), ("fast", 2)])

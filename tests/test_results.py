@@ -5,21 +5,27 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from snnlib import results
-from snnlib.results import Results, prediction_interval, read_results
+from snnlib.book import results
+from snnlib.book.results import Results, prediction_interval, read_results
 
 STORED = {
     "origin": {
         "data": "mnist, local mirror",
-        "date": "2026-01-01",
-        "commit": "0123456789",
         "versions": {"torch": "2.13.0"},
         "machine": {"cores": 2},
     },
-    "notes": {"ratio": 8.0},
+    "stamps": {
+        "a": {"date": "2026-01-01", "commit": "0123456789", "modules": {"script.py": "0"}},
+        "b": {"date": "2026-02-01", "commit": "9876543210", "modules": {"sampling": "old"}},
+    },
+    "notes": {"ratio": {"value": 8.0, "stamp": "a"}},
     "runs": [
-        {"settings": {"case": case, "seed": seed}, "figures": {"kmeans": base + seed / 1000}}
-        for case, base in [("slow", 0.9), ("fast", 0.95)]
+        {
+            "settings": {"case": case, "seed": seed},
+            "figures": {"kmeans": base + seed / 1000, "auc": base + seed / 100},
+            "stamp": stamp,
+        }
+        for case, base, stamp in [("slow", 0.9, "b"), ("fast", 0.95, "a")]
         for seed in range(3)
     ],
 }
@@ -50,25 +56,44 @@ def test_mean_and_spread(table):
 
 
 def test_line(table):
-    expected = "3 seeds, mnist, local mirror, 2 cores, torch 2.13.0, 2026-01-01, commit 0123456"
-    assert table.line() == expected
+    words = "3 seeds, mnist, local mirror, 2 cores, torch 2.13.0"
+    assert table.where(case="fast").line() == f"{words}, 2026-01-01, commit 0123456"
+    assert table.where(case="slow").line() == (
+        f"{words}, 2026-02-01, commit 9876543; measured before changes to sampling"
+    )
+    assert table.line() == (
+        f"{words}, 2026-01-01 and 2026-02-01, commit 9876543 and 0123456; measured before changes "
+        "to sampling"
+    )
+    assert table.changed() == ["sampling"]
+    assert table.where(case="fast").changed() == []
+    table.stamps[0]["modules"] |= dict.fromkeys(["images", "training"], "old")
+    assert table.line().endswith("; measured before changes to 3 modules that it rests on")
 
 
 def test_a_run_is_compared_where_it_can_be(table, monkeypatch):
     hub = "mnist, Hugging Face Hub (x)"
     assert "within 94.60 … 95.60 %" in table.compare("fast", "kmeans", 0.95, hub)
-    assert "outside 94.60 … 95.60 %" in table.compare("fast", "kmeans", 0.94, hub)
+    assert "outside 94.60 … 95.60 %" in table.compare("fast", "kmeans", 0.942, hub)
     assert "measured on mnist" in table.compare("fast", "kmeans", 0.2, "scikit-learn's digits, 8")
-    with pytest.raises(ValueError, match=r"is 80.00 % on this page, expected"):
+    with pytest.raises(ValueError, match=r"is 80.00 % on this page, expected 94.10 … 96.10 %"):
         table.compare("fast", "kmeans", 0.8, "mnist, local mirror")
     monkeypatch.setenv("SNNLIB_PROFILE", "fast")
     assert "fast profile" in table.compare("fast", "kmeans", 0.2, "mnist, local mirror")
 
 
+def test_a_fault_of_a_point_and_a_half_is_found_and_a_case_that_would_hide_it_refused(table):
+    for value in (0.951 - 0.015, 0.951 + 0.015):
+        with pytest.raises(ValueError, match=r"on this page, expected 94.10 … 96.10 %"):
+            table.compare("fast", "kmeans", value, "mnist, local mirror")
+    with pytest.raises(ValueError, match=r"'fast' scatters by 1.00 points over the seeds, more"):
+        table.compare("fast", "auc", 0.96, "mnist, local mirror")
+
+
 def test_runs_with_certain_settings(table):
     some = table.where(case="fast", seed=1)
     assert some.runs["kmeans"].tolist() == [0.951]
-    assert some.line() == table.line().replace("3 seeds", "1 seed")
+    assert some.line() == table.where(case="fast").line().replace("3 seeds", "1 seed")
     with pytest.raises(KeyError, match=r"no run with .*'seed': 7"):
         table.where(seed=7)
 

@@ -15,7 +15,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Subset
 from snnlib import training
 from snnlib.encoders import mlp
 from snnlib.images import ImageSet
-from snnlib.losses import contrastive, cosine_triplet, semi_hard
+from snnlib.losses import batch_all, contrastive, cosine_triplet, semi_hard
 from snnlib.sampling import (
     BatchDataset,
     PairDataset,
@@ -23,7 +23,7 @@ from snnlib.sampling import (
     draw_batches,
     draw_triplets,
 )
-from snnlib.training import History, fit
+from snnlib.training import History, fit, fit_one_cycle
 
 SGD = partial(torch.optim.SGD, lr=0.05)
 
@@ -1039,3 +1039,22 @@ def test_no_better_than_chance_for_long_is_told(blobs):
     assert sections_named(told) == ["No better than chance"]
     assert told[0].filename == __file__
     fit(mlp(16, 8, 4, seed=0), data, contrastive, epochs=2, **settings)  # that is not long
+
+
+def test_one_cycle_of_adam_is_fit_with_both(blobs):
+    data = BatchDataset(blobs, 5, 3, 4, seed=0)
+    short, long = mlp(16, 8, 4, seed=0), mlp(16, 8, 4, seed=0)
+    settings = {"epochs": 2, "seed": 3, "progress": False}
+    one = fit_one_cycle(short, data, batch_all, rate=1e-2, **settings)
+    data.set_epoch(0)
+    two = fit(
+        long,
+        data,
+        batch_all,
+        optimizer=partial(torch.optim.Adam, lr=1e-2, fused=True),
+        schedule=training.one_cycle(1e-2),
+        **settings,
+    )
+    assert one.loss == two.loss
+    for a, b in zip(short.parameters(), long.parameters(), strict=True):
+        assert torch.equal(a, b)

@@ -1,6 +1,5 @@
-"""Image sets: by name, from a local mirror, the Hub, or made on the spot; or from a folder."""
+"""Image sets by name: from a local mirror, the Hub, or made on the spot."""
 
-from snnlib.data.folders import load_folder
 from snnlib.data.loading import load
 
-__all__ = ["load", "load_folder"]
+__all__ = ["load"]

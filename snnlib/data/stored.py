@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 from PIL import Image
 
 from snnlib.array_cache import cached_arrays
+from snnlib.extras import extra
+
+with extra("data"):
+    import pyarrow as pa
+    import pyarrow.parquet
 
 if TYPE_CHECKING:  # it takes a second to load, and a mirror does without it
     import datasets
@@ -94,7 +97,8 @@ def read_hub(
     ValueError
         If the set lacks a column, or holds a broken image or an unknown label.
     """
-    import datasets
+    with extra("data"):
+        import datasets
 
     dataset = hub_dataset(repository, split)
     if "image" in dataset.column_names:
@@ -139,7 +143,8 @@ def hub_dataset(repository: str, split: str | None = None) -> "datasets.Dataset"
     ValueError
         If no split is named and there is not just one.
     """
-    import datasets
+    with extra("data"):
+        import datasets
 
     download = datasets.load_dataset if hub_reachable() else _from_cache
     found = download(repository, split=split)
@@ -158,7 +163,8 @@ def hub_reachable() -> bool:
     -------
     bool
     """
-    from huggingface_hub import constants
+    with extra("data"):
+        from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         return False

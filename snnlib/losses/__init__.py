@@ -4,7 +4,7 @@
 their pairs and triplets in a batch.
 """
 
-from snnlib.losses.drawn import contrastive, cosine, cosine_triplet, euclidean
+from snnlib.losses.drawn import contrastive, cosine, cosine_triplet, euclidean, triplet
 from snnlib.losses.mined import (
     all_pairs,
     batch_all,
@@ -27,4 +27,5 @@ __all__ = [
     "prototype",
     "semi_hard",
     "supervised_contrastive",
+    "triplet",
 ]

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional
 
-__all__ = ["contrastive", "cosine", "cosine_triplet", "euclidean"]
+__all__ = ["contrastive", "cosine", "cosine_triplet", "euclidean", "triplet"]
 
 
 def _check_same_shape(*embeddings):
@@ -156,3 +156,37 @@ def cosine_triplet(
     return functional.triplet_margin_with_distance_loss(
         anchor, positive, negative, distance_function=cosine, margin=margin
     )
+
+
+def triplet(
+    anchor: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, margin: float = 0.5
+) -> torch.Tensor:
+    """Triplet loss on Euclidean distances, averaged over the batch.
+
+    For one triplet::
+
+        max(‖a − p‖ − ‖a − n‖ + m, 0)
+
+    Weinberger and Saul (2009), equation 12, and Schroff, Kalenichenko and Philbin (2015), equation
+    3, have it with squared distances.
+
+    Parameters
+    ----------
+    anchor, positive, negative : Tensor, shape (n, d), floating point
+        Embeddings of the three images of each triplet.
+    margin : float, default 0.5
+        By how much the negative is to be farther away; in units of the distance.
+
+    Returns
+    -------
+    Tensor, scalar
+        Mean loss.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match, or the margin is not positive and finite.
+    """
+    check_margin(margin)
+    nearer, farther = euclidean(anchor, positive), euclidean(anchor, negative)
+    return (nearer - farther + margin).clamp(min=0).mean()

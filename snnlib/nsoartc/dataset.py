@@ -16,6 +16,7 @@ import numpy as np
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
+from snnlib.extras import extra
 from snnlib.images import ImageSet
 from snnlib.nsoartc.failure_modes import OK, parse
 from snnlib.nsoartc.simulator import Lot, Process, Shot, draw_parts, photograph
@@ -393,7 +394,8 @@ def write_rows(image_set: ImageSet, file: str | Path) -> None:
     ValueError
         If the images are no maps.
     """
-    import datasets
+    with extra("data"):
+        import datasets
 
     if image_set.images.shape[1:] != (1, *MAP_SHAPE):
         raise ValueError(
@@ -431,7 +433,8 @@ def read_rows(file: str | Path, modes: Sequence[str] | None = None) -> ImageSet:
     ValueError
         As `set_of_rows`.
     """
-    import datasets
+    with extra("data"):
+        import datasets
 
     with tempfile.TemporaryDirectory() as folder:  # left alone, it would keep a copy of each file
         rows = datasets.Dataset.from_parquet(str(file), cache_dir=folder, keep_in_memory=True)

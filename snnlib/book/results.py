@@ -1,4 +1,4 @@
-"""Benchmark tables as a page reads them: many seeds, with where and when they were measured."""
+"""Benchmark tables as a page reads them: many seeds, with where, when and by what code."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,17 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from snnlib.profile import profile
+from snnlib.book.profile import profile
+from snnlib.book.provenance import changed_since
 
 __all__ = ["Results", "prediction_interval", "read_results"]
 
 FRAMEWORKS = ("torch", "tensorflow")
+# A page's own run may lie so far from the mean of the table, as a share: near enough that a fault
+# worth a point and a half is found, wide enough for other last digits on another machine.
+TOLERANCE = 0.01
+NAMED = 2  # changed modules that a line names; of more it says how many
+STEADY = 0.005  # standard deviation up to which a run can be held against a table so
 
 
 @dataclass(frozen=True)
@@ -27,14 +33,18 @@ class Results:
     runs : DataFrame
         One row a run: its settings (``case``, ``seed``, …) and its figures.
     origin : dict
-        ``data``, ``date``, ``commit``, ``versions`` and ``machine`` of the measurement.
+        ``data``, ``versions`` and ``machine`` of the measurement.
     notes : dict
         Figures of the benchmark as a whole, such as ratios.
+    stamps : Series of dict
+        By the index of `runs`: ``date``, ``commit`` and ``modules`` of each, that is the hashes of
+        the code that it rests on.
     """
 
     runs: pd.DataFrame
     origin: dict[str, Any]
     notes: dict[str, Any]
+    stamps: pd.Series
 
     def __repr__(self) -> str:
         runs, cases = len(self.runs), self.runs["case"].nunique()
@@ -51,13 +61,37 @@ class Results:
         str
         """
         seeds = len(self.runs["seed"].unique())
-        commit = self.origin["commit"][:7]
         versions = self.origin["versions"]
         frameworks = [f"{name} {versions[name]}" for name in FRAMEWORKS if name in versions]
-        return (
-            f"{seeds} seed{'s' if seeds > 1 else ''}, {self.origin['data']}, "
-            f"{self.origin['machine']['cores']} cores, "
-            f"{', '.join(frameworks)}, {self.origin['date']}, commit {commit}"
+        stamps = self._stamps()
+        words = [
+            f"{seeds} seed{'s' if seeds > 1 else ''}",
+            self.origin["data"],
+            f"{self.origin['machine']['cores']} cores",
+            *frameworks,
+            " and ".join(sorted({stamp["date"] for stamp in stamps})),
+            f"commit {' and '.join(dict.fromkeys(stamp['commit'][:7] for stamp in stamps))}",
+        ]
+        changed = self.changed()
+        few = f"{len(changed)} modules that it rests on" if len(changed) > NAMED else None
+        since = f"; measured before changes to {few or ' and '.join(changed)}" if changed else ""
+        return ", ".join(words) + since
+
+    def _stamps(self):
+        """Each stamp of these runs once."""
+        stamps = {id(stamp): stamp for stamp in self.stamps[self.runs.index]}
+        return list(stamps.values())
+
+    def changed(self) -> list[str]:
+        """Modules of the library on which these runs rest, and that have changed since.
+
+        Returns
+        -------
+        list of str
+            Names such as ``training``; none if all runs are true to today's code.
+        """
+        return sorted(
+            {name for stamp in self._stamps() for name in changed_since(stamp["modules"])}
         )
 
     def where(self, **settings: object) -> Self:
@@ -151,8 +185,9 @@ class Results:
         Raises
         ------
         ValueError
-            If data and profile are those of the table and the value lies where not one further run
-            in a thousand should.
+            If data and profile are those of the table, and the value lies farther than a point from
+            the mean of the table, or where not one further run in a thousand should; or if the runs
+            of the table scatter too much to tell.
         """
         measured_on = self.origin["data"].split(",")[0]
         if source.split(",")[0] not in measured_on.split(" and "):
@@ -160,7 +195,14 @@ class Results:
         if profile() != "full":
             return "not compared, since this page was built in the fast profile"
         seeds = self.of(case, figure)
+        mean, sd = seeds.mean(), seeds.std(ddof=1)
+        if sd > STEADY:
+            raise ValueError(
+                f"{figure} of {case!r} scatters by {100 * sd:.2f} points over the seeds, more than "
+                f"{100 * STEADY:.1f}: one run can't be held against it"
+            )
         low, high = prediction_interval(seeds, level=0.999)
+        low, high = max(low, mean - TOLERANCE), min(high, mean + TOLERANCE)
         if not low <= value <= high:
             raise ValueError(
                 f"{figure} of {case!r} is {100 * value:.2f} % on this page, expected "
@@ -201,7 +243,9 @@ def read_results(name: str) -> Results:
         raise FileNotFoundError(f"no results of a benchmark named {name!r}; looked for {file}")
     stored = json.loads(file.read_text(encoding="utf-8"))
     runs = pd.DataFrame([{**run["settings"], **run["figures"]} for run in stored["runs"]])
-    return Results(runs, stored["origin"], stored["notes"])
+    notes = {key: note["value"] for key, note in stored["notes"].items()}
+    stamps = pd.Series([stored["stamps"][run["stamp"]] for run in stored["runs"]], dtype=object)
+    return Results(runs, stored["origin"], notes, stamps)
 
 
 def prediction_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:

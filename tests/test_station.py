@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from snnlib import plots
 from snnlib.embedding import AnchorClassifier, embed
-from snnlib.encoders import Affine, UnitLength, map_cnn, mlp
+from snnlib.encoders import Whiten, mlp
 from snnlib.images import ImageSet
-from snnlib.inspection import (
+from snnlib.station.inspection import (
     UNKNOWN,
     Station,
     Verdict,
@@ -25,11 +25,6 @@ from snnlib.inspection import (
     save_station,
     set_up,
 )
-from snnlib.nsoartc.dataset import fit_scaler, scale, simulate, unit_space
-from snnlib.nsoartc.simulator import draw_parts, photograph
-from snnlib.whitening import WithinClassWhitening
-
-MODES = ("OK", "31D05", "92X10")
 
 
 def parts_with_a_mark(n, seed):
@@ -177,8 +172,11 @@ def test_set_up_needs_no_more_than_two_sets_and_does_not_change_them(station):
     [
         ({"good": "OK"}, r"no training part is 'OK', only \['bent', 'good', 'worn'\]"),
         ({"tiles": (4, 4)}, r"images of 6 × 8 can't be cut into \(4, 4\) tiles"),
-        ({"front": Affine(np.zeros(4), np.eye(4))}, "parts have 48 values, but front takes 4"),
-        ({"camera": unit_space()}, r"maps \(1, 36, 39\), but parts are \(1, 6, 8\)"),
+        ({"front": Whiten(np.eye(4))}, "expected 4 values an image, got 48"),
+        (
+            {"front": nn.AvgPool2d((2, 1)), "tiles": (6, 4)},
+            r"images of 3 × 8 can't be cut into \(6, 4\) tiles",
+        ),
         ({"false_alarms": 1.0}, "at least 0 and below 1, got 1.0"),
         ({"false_alarms": -0.1}, "at least 0 and below 1, got -0.1"),
         ({"false_alarms": np.nan}, "at least 0 and below 1, got nan"),
@@ -215,65 +213,67 @@ def test_bad_parts(station):
         inspect_part(station, parts[1])
 
 
-# Of maps, with everything a station may have.
+class Halves(TransformerMixin, BaseEstimator):
+    """Joins two halves of a part, and takes off what it was fitted to: no camera, no map."""
+
+    def fit(self, X, y=None):
+        self.mean_ = X.mean(axis=0)
+        return self
+
+    def transform(self, X):
+        if X.shape[1:] != (2, 6, 4):
+            raise ValueError(f"expected two halves (n, 2, 6, 4), got {X.shape}")
+        return np.concatenate(np.moveaxis(X - self.mean_, 1, 0), axis=2).reshape(len(X), -1)
 
 
-@pytest.fixture(scope="module")
-def line():
-    """A station for maps, not trained: its parts are whitened maps, coarsely projected."""
-    train = simulate(20, MODES, part_seed=1, shot_seed=1)
-    calibration = simulate(40, MODES, part_seed=2, shot_seed=2)
-    scaler = fit_scaler(train)
-    scaled = scale(scaler, train)
-    whitening = WithinClassWhitening().fit(scaled.images.reshape(60, -1), scaled.labels)
-    front = Affine(scaler.mean_, whitening.matrix_ / scaler.scale_[:, None])
-    encoder = mlp(1404, 64, seed=0)
-    station = set_up(
-        encoder, train, calibration, front=front, camera=unit_space(), false_alarms=0.05
+def halves(images):
+    """What `Halves` takes of some parts, brighter by one."""
+    return np.stack([images[:, 0, :, :4], images[:, 0, :, 4:]], axis=1) + 1
+
+
+def scaled():
+    """A front of another kind than those of maps, with what it has learned."""
+    return nn.BatchNorm2d(1, affine=False, momentum=None)
+
+
+@pytest.fixture
+def whole_station():
+    """With all that a station may have: a front of PyTorch, an object of scikit-learn's kind."""
+    front = scaled()
+    front(torch.tensor(TRAIN.images))
+    preparation = Halves().fit(np.ones((1, 2, 6, 4), dtype=np.float32))
+    return set_up(
+        flat(), TRAIN, CALIBRATION, front=front.eval(), preparation=preparation, **SETTINGS
     )
-    return station, train, make_pipeline(scaler, whitening)
 
 
-def test_the_front_does_what_scaler_and_whitening_do(line):
-    station, train, pipeline = line
-    ours = embed(nn.Sequential(station.front, station.encoder), train.images)
-    theirs = embed(station.encoder, scale(pipeline, train).images)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(station.centre, 0, atol=1e-2)
-    expected = AnchorClassifier().fit(theirs, np.array(train.class_names)[train.labels])
-    np.testing.assert_allclose(station.anchors.anchors_, expected.anchors_, atol=1e-3)
-
-
-def test_images_and_their_map_get_one_verdict(line):
-    station, _, _ = line
-    (images,) = photograph(draw_parts(MODES, seed=7), seed=7)
-    maps = unit_space().transform(images).reshape(-1, 1, 36, 39)
-    # Last digits of a map depend on how many were made at once; whitening makes them larger.
-    pd.testing.assert_frame_equal(judge(station, images), judge(station, maps), rtol=1e-4)
-    of_images, of_map = inspect_part(station, images[1]), inspect_part(station, maps[1, 0])
-    assert of_images.name == of_map.name
-    assert of_images.distance == pytest.approx(of_map.distance, rel=1e-4)
-    np.testing.assert_allclose(of_images.drops, of_map.drops, atol=1e-3)
-    with pytest.raises(ValueError, match=r"\(n, 1, 36, 39\), or \(n, 3, 66, 286\), got \(2, 3, 66"):
-        judge(station, images[:2, :, :, :280])
-    with pytest.raises(ValueError, match=r"\(n, 1, 36, 39\), got \(3, 3, 66, 286\)"):
-        judge(replace(station, camera=None), images)
-
-
-def test_saved_and_loaded_in_a_fresh_process(line, tmp_path):
-    station, _train, _ = line
-    (images,) = photograph(draw_parts(MODES, seed=7), seed=7)
-    save_station(station, tmp_path / "station.pt")
-    np.save(tmp_path / "images.npy", images)
-    code = (
-        "import numpy as np; from snnlib.encoders import mlp; from snnlib.inspection import *; "
-        "station = load_station('station.pt', mlp(1404, 64, seed=9)); "
-        "judge(station, np.load('images.npy')).to_pickle('told.pickle')"
+def test_any_layer_may_stand_before_the_encoder(whole_station):
+    white = (TRAIN.images - TRAIN.images.mean()) / TRAIN.images.std(ddof=1)
+    Z = embed(whole_station.encoder, white)
+    expected = AnchorClassifier().fit(Z, TRAIN.names)
+    np.testing.assert_allclose(whole_station.anchors.anchors_, expected.anchors_, atol=1e-3)
+    np.testing.assert_allclose(
+        whole_station.centre, good_of(replace(TRAIN, images=white)).mean(0), atol=1e-3
     )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
-    told = pd.read_pickle(tmp_path / "told.pickle")
-    # The other process may have another number of threads, and so other last digits.
-    pd.testing.assert_frame_equal(told, judge(station, images), rtol=1e-4)
+    cut = nn.Sequential(nn.AvgPool2d((1, 2)))  # what the encoder sees has another size
+    small = nn.Sequential(nn.Flatten(), nn.Linear(24, 8))
+    station = set_up(small, TRAIN, CALIBRATION, front=cut, **SETTINGS)
+    assert station.shape == (1, 6, 8)
+    assert station.centre.shape == (1, 6, 4)
+    assert inspect_part(station, TRAIN.images[0]).seen.shape == (1, 6, 4)
+
+
+def test_any_fitted_object_may_stand_before_the_station(whole_station):
+    parts = parts_with_a_mark(30, seed=8).images
+    told = judge(whole_station, halves(parts))
+    pd.testing.assert_frame_equal(told, judge(whole_station, parts), rtol=1e-3)
+    assert inspect_part(whole_station, halves(parts)[0]).name == told.verdict[0]
+    with pytest.raises(
+        ValueError, match=r"\(n, 1, 6, 8\), got \(30, 1, 6, 4\), of which Halves .* two"
+    ):
+        judge(whole_station, parts[:, :, :, :4])
+    with pytest.raises(ValueError, match=r"shape \(n, 1, 6, 8\), got \(30, 2, 6, 4\)$"):
+        judge(replace(whole_station, preparation=None), halves(parts))
 
 
 def numbers(station):
@@ -282,27 +282,84 @@ def numbers(station):
         if module is not None:
             yield from (tensor.numpy() for tensor in module.state_dict().values())
     yield station.centre
-    if station.camera is not None:
-        yield station.camera.mean_
+    if station.preparation is not None:
+        yield station.preparation.mean_
 
 
-def test_all_of_a_station_comes_back(line, station, tmp_path):
-    for first, encoder in [(line[0], mlp(1404, 64, seed=3)), (station, flat())]:
+def test_all_of_a_station_comes_back(station, whole_station, tmp_path):
+    kinds = {"front": scaled(), "preparation": Halves()}
+    for first, parts in [(station, {}), (whole_station, kinds)]:
         save_station(first, tmp_path / "station.pt")
-        second = load_station(tmp_path / "station.pt", encoder)
+        second = load_station(tmp_path / "station.pt", flat(), **parts)
         assert isinstance(second, Station)
-        assert (second.good, second.limit, second.tiles) == (first.good, first.limit, first.tiles)
-        assert (second.camera is None) == (first.camera is None)
+        for name in ("good", "limit", "shape", "tiles"):
+            assert getattr(second, name) == getattr(first, name)
+        assert (second.preparation is None) == (first.preparation is None)
         assert not second.encoder.training
         for name in ("anchors_", "classes_", "n_features_in_"):
             assert np.array_equal(getattr(second.anchors, name), getattr(first.anchors, name))
         for kept, read in zip(numbers(first), numbers(second), strict=True):
             assert np.array_equal(kept, read)
-        part = first.centre if first.front is None else line[1].images[25]
-        one, other = inspect_part(first, part), inspect_part(second, part)
+        one, other = inspect_part(first, TRAIN.images[0]), inspect_part(second, TRAIN.images[0])
         assert (one.name, one.tile) == (other.name, other.tile)
         assert one.distance == pytest.approx(other.distance, rel=1e-5)
         np.testing.assert_allclose(one.drops, other.drops, atol=1e-4)
+    assert not hasattr(kinds["preparation"], "mean_")  # a copy was filled
+
+
+def test_a_station_of_other_pieces(station, whole_station, tmp_path):
+    save_station(whole_station, tmp_path / "whole.pt")
+    save_station(station, tmp_path / "bare.pt")
+
+    class Other(Halves):
+        pass
+
+    for file, pieces, message in [
+        ("whole", {"preparation": Halves()}, "holds a station with a front, got none"),
+        ("whole", {"front": scaled()}, "holds a station with a preparation, got none"),
+        ("bare", {"front": scaled()}, "holds a station with no front, got one"),
+        ("bare", {"preparation": Halves()}, "holds a station with no preparation, got one"),
+        ("whole", {"front": nn.Linear(1, 1), "preparation": Halves()}, "of another encoder"),
+        ("whole", {"front": scaled(), "preparation": Other()}, "is of a Halves, got a Other"),
+    ]:
+        encoder = flat()
+        before = encoder[1].weight.clone()
+        with pytest.raises(ValueError, match=message):
+            load_station(tmp_path / f"{file}.pt", encoder, **pieces)
+        assert torch.equal(encoder[1].weight, before)
+
+
+def test_a_preparation_that_cant_be_kept(whole_station, tmp_path):
+    for value in (np.array(["a"]), {"a": 1}):
+        whole_station.preparation.words_ = value
+        with pytest.raises(ValueError, match="Halves can't be kept: its words_ is a"):
+            save_station(whole_station, tmp_path / "station.pt")
+    with pytest.raises(NotFittedError):
+        save_station(replace(whole_station, preparation=Halves()), tmp_path / "station.pt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_saved_and_loaded_in_a_fresh_process(station, tmp_path):
+    parts = parts_with_a_mark(30, seed=9).images
+    save_station(station, tmp_path / "station.pt")
+    np.save(tmp_path / "parts.npy", parts)
+    code = (
+        "import numpy as np; from torch import nn; from snnlib.station.inspection import *; "
+        "encoder = nn.Sequential(nn.Flatten(), nn.Linear(48, 48, bias=False)); "
+        "station = load_station('station.pt', encoder); "
+        "judge(station, np.load('parts.npy')).to_pickle('told.pickle')"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    told = pd.read_pickle(tmp_path / "told.pickle")
+    # The other process may have another number of threads, and so other last digits.
+    pd.testing.assert_frame_equal(told, judge(station, parts), rtol=1e-4)
+
+
+def test_parts_in_double_are_judged_alike(station):
+    part = TRAIN.images[0]
+    both = [inspect_part(station, part.astype(kind)) for kind in (np.float32, np.float64)]
+    assert both[0].distance == pytest.approx(both[1].distance, rel=1e-4)
+    assert both[0].name == both[1].name
 
 
 def test_weights_of_another_network(station, tmp_path):
@@ -315,21 +372,8 @@ def test_weights_of_another_network(station, tmp_path):
     with pytest.raises(ValueError, match=r"none\.pt can't be read"):
         load_station(tmp_path / "none.pt", flat())
     torch.save({"encoder": {}}, tmp_path / "weights.pt")
-    with pytest.raises(ValueError, match=r"weights\.pt lacks \['anchors', 'camera'"):
+    with pytest.raises(ValueError, match=r"weights\.pt lacks \['anchors', 'centre'"):
         load_station(tmp_path / "weights.pt", flat())
-
-
-def test_a_network_for_maps_fits_a_station():
-    train = simulate(4, MODES, part_seed=1, shot_seed=1)
-    scaler = fit_scaler(train)
-    front = Affine(scaler.mean_, np.diag(1 / scaler.scale_))
-    np.testing.assert_allclose(
-        front(torch.tensor(train.images)).numpy(), scale(scaler, train).images, atol=2e-2
-    )
-    assert isinstance(scaler, StandardScaler)
-    encoder = nn.Sequential(map_cnn(seed=0), UnitLength())
-    station = set_up(encoder, train, train, front=front, false_alarms=0.25)
-    assert inspect_part(station, train.images[0]).drops.shape == (3, 13)
 
 
 @pytest.mark.parametrize(
@@ -364,18 +408,11 @@ def test_a_station_of_good_parts_only(station):
     plt.close()
 
 
-def test_parts_in_double_are_judged_alike(line):
-    station, train, _ = line
-    part = train.images[0]
-    both = [inspect_part(station, part.astype(kind)) for kind in (np.float32, np.float64)]
-    assert both[0].distance == pytest.approx(both[1].distance, rel=1e-4)
-    assert both[0].name == both[1].name
-
-
-def test_stations_and_verdicts_are_printed_in_a_line(station, line):
-    wide = replace(line[0], limit=7.25)
+def test_stations_and_verdicts_are_printed_in_a_line(station, whole_station):
     assert repr(station) == "Station(3 classes, 'good' up to 0.829, 3 × 4 tiles)"
-    assert repr(wide) == "Station(3 classes, 'OK' up to 7.25, 3 × 13 tiles, front, camera)"
+    assert repr(replace(whole_station, limit=7.25)) == (
+        "Station(3 classes, 'good' up to 7.25, 3 × 4 tiles, front, preparation)"
+    )
     stopped, passed = (inspect_part(station, TRAIN.images[k]) for k in (0, 1))
     assert repr(stopped) == "Verdict(STOP: bent; bent 0.62, good 2.14; tile (4, 1))"
     assert repr(passed) == "Verdict(PASS: good; good 0.69, bent 2.10)"

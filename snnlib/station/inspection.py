@@ -1,20 +1,23 @@
-"""A trained encoder on the line: from a part to a verdict. This room knows nothing of training."""
+"""A trained encoder on the line: from a part to a verdict.
 
+This room knows nothing of training, and nothing of what is inspected.
+"""
+
+import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from snnlib.embedding import AnchorClassifier, embed
-from snnlib.encoders import Affine
+from snnlib.encoders import place_of
 from snnlib.images import ImageSet, check_images
-from snnlib.limits import quantile_limit
-from snnlib.nsoartc.failure_modes import OK
-from snnlib.nsoartc.soart import COLUMNS, IMAGE_SHAPE, MAP_SHAPE, ROWS, Soart
+from snnlib.station.limits import quantile_limit
 from snnlib.weights import check_weights, read_weights, write_weights
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNKNOWN",
+    "Preparation",
     "Station",
     "Verdict",
     "inspect_part",
@@ -33,7 +37,24 @@ __all__ = [
 
 #: Verdict on a part that is like the good ones, but not enough.
 UNKNOWN = "unknown"
-PINS = (ROWS, COLUMNS)
+
+
+class Preparation(Protocol):
+    """What makes a part of what the cameras saw: any fitted object of scikit-learn's kind."""
+
+    def transform(self, X: np.ndarray) -> np.ndarray:
+        """Prepare parts.
+
+        Parameters
+        ----------
+        X : ndarray, shape (n, ...)
+            What was seen of n parts.
+
+        Returns
+        -------
+        ndarray, shape (n, ...)
+            As many values a part as the station judges.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,20 +65,22 @@ class Station:
     ----------
     encoder : torch.nn.Module
         Maps what `front` puts out to embeddings (n, d).
-    front : `.Affine` or None
-        What is done to parts before; None if nothing.
+    front : torch.nn.Module or None
+        What is done to parts before: maps (n, c, h, w) to images again; None if nothing.
     anchors : `.AnchorClassifier`
         One anchor a class; the classes are names.
     good : str
         Name of the class of good parts.
     limit : float
         Largest distance to the good anchor at which a part passes; in units of the embedding.
+    shape : tuple of int
+        Channels, height and width of a part.
     centre : ndarray, shape (c, h, w), float32
         Mean good training part as the encoder sees it: the middle of the unit space.
     tiles : (int, int)
         Rows and columns of tiles in which evidence is looked for.
-    camera : `.Soart` or None
-        Turns the three images of a part into its map; None if parts come as they are.
+    preparation : `Preparation` or None
+        Makes a part of what was seen of it; None if parts come as they are.
 
     Raises
     ------
@@ -66,13 +89,14 @@ class Station:
     """
 
     encoder: nn.Module
-    front: Affine | None
+    front: nn.Module | None
     anchors: AnchorClassifier
     good: str
     limit: float
+    shape: tuple[int, ...]
     centre: np.ndarray
     tiles: tuple[int, int]
-    camera: Soart | None
+    preparation: Preparation | None
 
     def __post_init__(self) -> None:
         if not self.limit >= 0:  # a NaN would pass any part
@@ -85,7 +109,7 @@ class Station:
 
     def __repr__(self) -> str:
         count, (rows, columns) = len(self.anchors.classes_), self.tiles
-        options = [name for name in ("front", "camera") if getattr(self, name) is not None]
+        options = [name for name in ("front", "preparation") if getattr(self, name) is not None]
         return (
             f"Station({count} class{'es' * (count != 1)}, {self.good!r} up to {self.limit:.3g}, "
             f"{', '.join([f'{rows} × {columns} tiles', *options])})"
@@ -162,10 +186,10 @@ def set_up(
     train: ImageSet,
     calibration: ImageSet,
     *,
-    front: Affine | None = None,
-    camera: Soart | None = None,
-    tiles: tuple[int, int] = PINS,
-    good: str = OK,
+    good: str,
+    tiles: tuple[int, int],
+    front: nn.Module | None = None,
+    preparation: Preparation | None = None,
     false_alarms: float = 0.005,
 ) -> Station:
     """Place the anchors and the limit.
@@ -181,14 +205,14 @@ def set_up(
         Training parts as they come, before `front`: they give the anchors.
     calibration : ImageSet
         Parts that were not trained on; only the good ones are looked at.
-    front : Affine, optional
-        What is done to parts before the encoder sees them.
-    camera : Soart, optional
-        If parts may also come as three images.
-    tiles : (int, int), default (3, 13)
-        Rows and columns of tiles; those of the pins of a connector.
-    good : str, default "OK"
+    good : str
         Name of the class of good parts.
+    tiles : (int, int)
+        Rows and columns of tiles in which evidence is looked for.
+    front : torch.nn.Module, optional
+        What is done to parts before the encoder sees them; moved to where the encoder is.
+    preparation : Preparation, optional
+        If parts may also come as it takes them.
     false_alarms : float, default 0.005
         Share of good calibration parts that may lie beyond the limit: as many as their number
         allows, never more, and none if they are too few.
@@ -200,25 +224,28 @@ def set_up(
     Raises
     ------
     ValueError
-        If a set has no good part, the share is out of range, images do not match each other, the
-        front or the camera, or do not fall into tiles, or embeddings are not finite.
+        If a set has no good part, the share is out of range, images do not match each other or the
+        front, or do not fall into tiles as the encoder sees them, or embeddings are not finite.
     """
-    _check_shape(train.images.shape[1:], tiles, front, camera)
-    if calibration.images.shape[1:] != train.images.shape[1:]:
+    shape = train.images.shape[1:]
+    if calibration.images.shape[1:] != shape:
         raise ValueError(
-            f"calibration parts must be of shape {train.images.shape[1:]} as the training parts, "
+            f"calibration parts must be of shape {shape} as the training parts, "
             f"got {calibration.images.shape[1:]}"
         )
     trained = _good_parts(train, good, "training")
     kept = _good_parts(calibration, good, "calibration")
     if front is not None:
-        front.to(next(encoder.parameters()).device)
+        front.to(place_of(encoder).device)
+    centre = _seen(front, trained).mean(axis=0, dtype=np.float64).astype(np.float32)
+    _check_tiles(centre.shape, tiles)
     network = _network(front, encoder)
     anchors = AnchorClassifier().fit(embed(network, train.images), train.names)
     to_good = anchors.distances(embed(network, kept))[:, _index(anchors, good)]
     limit = quantile_limit(to_good, false_alarms)
-    centre = _seen(front, trained).mean(axis=0, dtype=np.float64).astype(np.float32)
-    return Station(encoder, front, anchors, good, limit, centre, (tiles[0], tiles[1]), camera)
+    return Station(
+        encoder, front, anchors, good, limit, shape, centre, (tiles[0], tiles[1]), preparation
+    )
 
 
 def _good_parts(parts, good, what):
@@ -228,15 +255,11 @@ def _good_parts(parts, good, what):
     return parts.images[parts.names == good]
 
 
-def _check_shape(shape, tiles, front, camera):
+def _check_tiles(shape, tiles):
+    _, height, width = shape
     rows, columns = tiles
-    if min(tiles) < 1 or shape[1] % rows or shape[2] % columns:
-        raise ValueError(f"images of {shape[1]} × {shape[2]} can't be cut into {tiles} tiles")
-    values = int(np.prod(shape))
-    if front is not None and len(front.mean) != values:
-        raise ValueError(f"parts have {values} values, but front takes {len(front.mean)}")
-    if camera is not None and shape != (1, *MAP_SHAPE):
-        raise ValueError(f"a camera makes maps {(1, *MAP_SHAPE)}, but parts are {shape}")
+    if min(tiles) < 1 or height % rows or width % columns:
+        raise ValueError(f"images of {height} × {width} can't be cut into {tiles} tiles")
 
 
 def _index(anchors, name):
@@ -249,10 +272,7 @@ def _network(front, encoder):
 
 def _seen(front, parts):
     """Parts as the encoder sees them."""
-    if front is None:
-        return parts
-    with torch.inference_mode():
-        return front(torch.tensor(parts).to(front.mean.device, front.mean.dtype)).cpu().numpy()
+    return parts if front is None else embed(front, parts)
 
 
 def judge(station: Station, parts: np.ndarray) -> pd.DataFrame:
@@ -263,7 +283,7 @@ def judge(station: Station, parts: np.ndarray) -> pd.DataFrame:
     station : Station
         What judges.
     parts : ndarray, shape (n, c, h, w), floating point
-        Parts as they come. If the station has a camera, also images (n, 3, 66, 286).
+        Parts as they come. If the station has a preparation, also what that one takes.
 
     Returns
     -------
@@ -280,7 +300,7 @@ def judge(station: Station, parts: np.ndarray) -> pd.DataFrame:
         If they have another shape than the station was set up for, a value is not finite, or there
         is no part.
     """
-    parts = _maps(station, parts)
+    parts = _prepared(station, parts)
     distances = station.anchors.distances(embed(_network(station.front, station.encoder), parts))
     return _table(station, distances)
 
@@ -306,19 +326,21 @@ def _table(station, distances):
     )
 
 
-def _maps(station, parts):
+def _prepared(station, parts):
     """Parts in the shape that the station was set up for."""
     check_images(parts)
-    shape = station.centre.shape
-    if station.camera is not None and parts.shape[1:] == IMAGE_SHAPE:
-        return station.camera.transform(parts).reshape(-1, *shape)
-    if parts.shape[1:] != shape:
-        images = f", or (n, {', '.join(map(str, IMAGE_SHAPE))})" if station.camera else ""
+    if parts.shape[1:] == station.shape:
+        return parts
+    expected = f"parts must have the shape (n, {', '.join(map(str, station.shape))})"
+    if station.preparation is None:
+        raise ValueError(f"{expected}, got {parts.shape}")
+    try:
+        return station.preparation.transform(parts).reshape(len(parts), *station.shape)
+    except ValueError as error:
+        what = type(station.preparation).__name__
         raise ValueError(
-            f"parts must have the shape (n, {', '.join(map(str, shape))}){images}, "
-            f"got {parts.shape}"
-        )
-    return parts
+            f"{expected}, got {parts.shape}, of which {what} makes none: {error}"
+        ) from error
 
 
 def inspect_part(station: Station, part: np.ndarray) -> Verdict:
@@ -332,7 +354,7 @@ def inspect_part(station: Station, part: np.ndarray) -> Verdict:
     station : Station
         What judges.
     part : ndarray, shape (c, h, w) or (h, w), floating point
-        The part as it comes. If the station has a camera, also its images (3, 66, 286).
+        The part as it comes. If the station has a preparation, also what that one takes.
 
     Returns
     -------
@@ -344,7 +366,7 @@ def inspect_part(station: Station, part: np.ndarray) -> Verdict:
         As `judge`.
     """
     part = np.asarray(part)
-    part = _maps(station, part[None, None] if part.ndim == 2 else part[None])
+    part = _prepared(station, part[None, None] if part.ndim == 2 else part[None])
     seen = _seen(station.front, part)
     variants = np.concatenate([seen, _without_each_tile(seen[0], station.centre, station.tiles)])
     distances = station.anchors.distances(embed(station.encoder, variants))
@@ -376,7 +398,9 @@ def _without_each_tile(part, centre, tiles):
     return np.where(replaced[:, None], centre, part)
 
 
-ENTRIES = ("encoder", "front", "anchors", "names", "good", "limit", "centre", "tiles", "camera")
+PLAIN = ("good", "limit")
+ARRAYS = ("anchors", "names", "shape", "centre", "tiles")
+ENTRIES = ("encoder", "front", "preparation", *ARRAYS, *PLAIN)
 
 
 def save_station(station: Station, file: str | Path) -> None:
@@ -388,31 +412,63 @@ def save_station(station: Station, file: str | Path) -> None:
         What to keep.
     file : path
         Where to.
+
+    Raises
+    ------
+    ValueError
+        If the preparation holds something other than arrays of numbers, numbers and words.
     """
-    front, camera = station.front, station.camera
-    state = {
+    front, anchors = station.front, station.anchors
+    state = {name: getattr(station, name) for name in PLAIN} | {
         "encoder": station.encoder.state_dict(),
         "front": None if front is None else front.state_dict(),
-        "anchors": torch.from_numpy(station.anchors.anchors_),
-        "names": station.anchors.classes_.tolist(),
-        "good": station.good,
-        "limit": station.limit,
+        "anchors": torch.from_numpy(anchors.anchors_),
+        "names": anchors.classes_.tolist(),
+        "shape": list(station.shape),
         "centre": torch.from_numpy(station.centre),
         "tiles": list(station.tiles),
-        "camera": None if camera is None else torch.from_numpy(camera.mean_),
+        "preparation": _fitted_values(station.preparation),
     }
     write_weights(state, file)
 
 
-def load_station(file: str | Path, encoder: nn.Module) -> Station:
+def _fitted_values(preparation):
+    """Kind of a preparation, and its fitted values, whose names scikit-learn ends with a line."""
+    if preparation is None:
+        return None
+    check_is_fitted(preparation)
+    kind, values = type(preparation).__name__, {}
+    for name, value in vars(preparation).items():
+        if not name.endswith("_"):
+            continue
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+            value = torch.from_numpy(value)
+        elif not isinstance(value, np.number | float | int | str):
+            raise ValueError(
+                f"{kind} can't be kept: its {name} is a {type(value).__name__}, "
+                "expected arrays of numbers, numbers and words"
+            )
+        values[name] = value
+    return [kind, values]
+
+
+def load_station(
+    file: str | Path,
+    encoder: nn.Module,
+    *,
+    front: nn.Module | None = None,
+    preparation: Any = None,
+) -> Station:
     """Take a station from a file.
 
     Parameters
     ----------
     file : path
         Written by `save_station`.
-    encoder : torch.nn.Module
-        A network of the kind that was saved; it gets the saved weights.
+    encoder, front : torch.nn.Module
+        Networks of the kinds that were saved; they get the saved weights.
+    preparation : Preparation, optional
+        An object of the kind that was saved, fitted or not; a copy of it gets the saved values.
 
     Returns
     -------
@@ -421,21 +477,42 @@ def load_station(file: str | Path, encoder: nn.Module) -> Station:
     Raises
     ------
     ValueError
-        If the file can't be read, lacks something, or holds the weights of another network; the
-        encoder is then left as it was.
+        If the file can't be read, lacks something, or holds the weights of another network, or a
+        front or preparation where none is given, or the other way round; what was given is then
+        left as it was.
     """
     state = read_weights(file, ENTRIES)
-    check_weights(file, state["encoder"], encoder)
-    encoder.load_state_dict(state["encoder"])
-    front, camera = state["front"], state["camera"]
+    for name, given in [("front", front), ("preparation", preparation)]:
+        if (state[name] is None) != (given is None):
+            held, got = ("no", "one") if state[name] is None else ("a", "none")
+            raise ValueError(f"{file} holds a station with {held} {name}, got {got}")
+    networks = {"encoder": encoder} | ({} if front is None else {"front": front})
+    for name, network in networks.items():
+        check_weights(file, state[name], network)
+    if preparation is not None:
+        preparation = _filled(file, copy.copy(preparation), *state["preparation"])
+    for name, network in networks.items():
+        network.load_state_dict(state[name])
+        network.eval()
+    if front is not None:
+        front.to(place_of(encoder).device)
     return Station(
-        encoder=encoder.eval(),
-        front=None if front is None else Affine(front["mean"], front["matrix"]),
+        encoder=encoder,
+        front=front,
         # An anchor is the mean of its class, so each is a class of one point.
         anchors=AnchorClassifier().fit(state["anchors"].numpy(), np.array(state["names"])),
-        good=state["good"],
-        limit=state["limit"],
+        shape=tuple(state["shape"]),
         centre=state["centre"].numpy(),
         tiles=tuple(state["tiles"]),
-        camera=None if camera is None else Soart().fit(camera.numpy()[None]),
+        preparation=preparation,
+        **{name: state[name] for name in PLAIN},
     )
+
+
+def _filled(file, preparation, kind, values):
+    """The same object with the values that one of its kind was fitted to."""
+    if type(preparation).__name__ != kind:
+        raise ValueError(f"{file} is of a {kind}, got a {type(preparation).__name__}")
+    for name, value in values.items():
+        setattr(preparation, name, value.numpy() if torch.is_tensor(value) else value)
+    return preparation

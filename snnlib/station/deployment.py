@@ -11,10 +11,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
+from snnlib.extras import extra
 from snnlib.images import check_images
 
 if TYPE_CHECKING:  # a network may be written where nothing runs it
-    import onnxruntime
+    with extra("station"):
+        import onnxruntime
 
 __all__ = ["export_onnx", "on_int8_grid", "quantise", "run_onnx", "start_onnx"]
 
@@ -35,6 +37,9 @@ def export_onnx(network: nn.Module, shape: tuple[int, ...], file: str | Path) ->
     file : path
         Where to; written whole or not at all.
     """
+    with extra("station"):
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401 (PyTorch writes through both)
     network = copy.deepcopy(network).cpu().float().eval()
     target = Path(file)
     with TemporaryDirectory(dir=target.parent) as folder, warnings.catch_warnings():
@@ -78,8 +83,9 @@ def quantise(file: str | Path, small: str | Path, parts: np.ndarray) -> None:
     FileNotFoundError
         If there is no such file.
     """
-    from onnxruntime.quantization import QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    with extra("station"):
+        from onnxruntime.quantization import QuantType, quantize_static
+        from onnxruntime.quantization.shape_inference import quant_pre_process
 
     _check_parts(start_onnx(file), parts)
     with TemporaryDirectory(dir=Path(small).parent) as folder:
@@ -126,7 +132,8 @@ def start_onnx(file: str | Path) -> "onnxruntime.InferenceSession":
     FileNotFoundError
         If there is no such file.
     """
-    import onnxruntime
+    with extra("station"):
+        import onnxruntime
 
     if not Path(file).is_file():
         raise FileNotFoundError(f"no network in {file}")

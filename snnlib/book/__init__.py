@@ -1,0 +1,1 @@
+"""What the pages of the book need: the profile, the benchmark tables, figures in sentences."""

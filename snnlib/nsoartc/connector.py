@@ -1,0 +1,55 @@
+"""The station of the connector: pins for tiles, OK for good, three cameras before it."""
+
+from torch import nn
+
+from snnlib.images import ImageSet
+from snnlib.nsoartc.dataset import SOURCE, unit_space
+from snnlib.nsoartc.failure_modes import OK
+from snnlib.nsoartc.networks import PINS
+from snnlib.station.inspection import Station, set_up
+
+__all__ = ["connector_station"]
+
+
+def connector_station(
+    encoder: nn.Module,
+    train: ImageSet,
+    calibration: ImageSet,
+    *,
+    front: nn.Module,
+    false_alarms: float = 0.005,
+) -> Station:
+    """Place the anchors and the limit of a station that judges maps.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        Trained on what `front` puts out.
+    train, calibration : ImageSet
+        Raw maps of training parts, and of parts that were not trained on.
+    front : torch.nn.Module
+        What is done to maps before, such as `fit_front` learns.
+    false_alarms : float, default 0.005
+        Share of good calibration parts that may lie beyond the limit.
+
+    Returns
+    -------
+    Station
+        Of maps from the simulated cell it also takes the three images of a part. The transform
+        behind the published maps is not known.
+
+    Raises
+    ------
+    ValueError
+        As `snnlib.station.inspection.set_up`.
+    """
+    return set_up(
+        encoder,
+        train,
+        calibration,
+        good=OK,
+        tiles=PINS,
+        front=front,
+        preparation=unit_space() if train.source == SOURCE else None,
+        false_alarms=false_alarms,
+    )
