@@ -1,0 +1,166 @@
+"""What is held together around a release: changelog and built files."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import check_release
+import pytest
+import yaml
+
+import snnlib
+
+ROOT = Path(__file__).resolve().parent.parent
+VERSION = check_release.project_version()
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_one_version():
+    assert snnlib.__version__ == VERSION
+
+
+def test_the_changelog_has_this_version_and_what_is_to_come():
+    entries = check_release.entries(read("CHANGELOG.md"))
+    first, *dated = entries
+    assert first == "Unreleased"
+    assert entries[first][0] is None
+    assert dated[0] == VERSION
+    dates = [entries[version][0] for version in dated]
+    assert dates == sorted(dates, reverse=True)
+    assert dates[0] == str(yaml.safe_load(read("CITATION.cff"))["date-released"])
+    assert all("### Figures" in entries[version][1] for version in dated)
+
+
+def test_the_changelog_names_what_there_is():
+    rows = re.findall(r"^  \| (?!old|-)(.+) \| (.+) \|$", read("CHANGELOG.md"), re.MULTILINE)
+    assert rows
+    files = ROOT.glob("snnlib/**/*.py")
+    library = "".join(file.read_text(encoding="utf-8") for file in files)
+    for _, new in rows:
+        for name in re.findall(r"`(?:\w+\.)*(\w+)`", new):
+            assert re.search(rf"\b{name}\b", library), name
+
+
+def test_the_changelog_says_which_tables_were_measured_since_the_release():
+    """A table that is younger than the newest version stands under Unreleased."""
+    entries = check_release.entries(read("CHANGELOG.md"))
+    released = entries[VERSION][0]
+    for file in (ROOT / "benchmarks" / "results").glob("*.json"):
+        measured = yaml.safe_load(file.read_text(encoding="utf-8"))["origin"]["date"]
+        if measured > released:
+            assert f"(`{file.stem}`)" in entries["Unreleased"][1], file.stem
+
+
+BUILD = "import sys, setuptools.build_meta as b; getattr(b, sys.argv[1])(sys.argv[2])"
+
+
+def build(sources, kind, target):
+    """Let setuptools build from a folder, without a network."""
+    command = [sys.executable, "-c", BUILD, kind, str(target)]
+    subprocess.run(command, cwd=sources, check=True, capture_output=True)
+
+
+@pytest.fixture
+def release(checkout, tmp_path):
+    """A folder with a source distribution of the checkout, and the wheel that is built of it."""
+    folder = tmp_path / "dist"
+    folder.mkdir()
+    build(checkout, "build_sdist", folder)
+    with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    build(next((tmp_path / "unpacked").iterdir()), "build_wheel", folder)
+    return folder
+
+
+def test_what_is_built_is_whole(release, capsys):
+    check_release.main(f"v{VERSION}", release)
+    assert (
+        capsys.readouterr().out.strip() == check_release.entries(read("CHANGELOG.md"))[VERSION][1]
+    )
+    with zipfile.ZipFile(next(release.glob("*.whl"))) as wheel:
+        names = wheel.namelist()
+    library = {str(p.relative_to(ROOT)) for p in ROOT.glob("snnlib/**/*.py")}
+    assert library <= set(names)
+    assert not [
+        name for name in names if not name.startswith(("snnlib/", f"snnlib-{VERSION}.dist"))
+    ]
+    with tarfile.open(next(release.glob("*.tar.gz"))) as archive:
+        assert not [name for name in archive.getnames() if "/tests" in name]
+
+
+def test_what_is_not_whole_is_refused(release):
+    wheel, sources = next(release.glob("*.whl")), next(release.glob("*.tar.gz"))
+    with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(release / "new", "w") as new:
+        for name in set(old.namelist()) - {"snnlib/py.typed"}:
+            new.writestr(name, old.read(name))
+    (release / "new").replace(wheel)
+    lacks = f"{wheel.name} lacks ['snnlib/py.typed']"
+    assert list(check_release.problems(f"v{VERSION}", release)) == [lacks]
+    sources.unlink()
+    with pytest.raises(SystemExit, match=f"(?s)the tag is v9, but .*got .*{wheel.name}.*lacks"):
+        check_release.main("v9", release)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "complaint"),
+    [
+        (
+            "pyproject.toml",
+            f'"{VERSION}"',
+            '"7.0"',
+            r"the tag is .*, but pyproject.toml says .* 7\.0",
+        ),
+        ("snnlib/__init__.py", f'"{VERSION}"', '"7.0"', r"snnlib says version 7\.0"),
+        ("CHANGELOG.md", f"## [{VERSION}] - ", "## ", "CHANGELOG.md has no entry"),
+        (
+            "CITATION.cff",
+            f"version: {VERSION}",
+            "version: 7.0",
+            "CITATION.cff lacks the line version",
+        ),
+        ("CITATION.cff", "date-released: ", "date-released: 1", "CITATION.cff lacks the line date"),
+    ],
+)
+def test_versions_that_differ_are_refused(tmp_path, file, old, new, complaint):
+    for name in ("pyproject.toml", "snnlib/__init__.py", "CHANGELOG.md", "CITATION.cff"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "dist").mkdir()
+
+    def found():
+        return "\n".join(check_release.problems(f"v{VERSION}", tmp_path / "dist", tmp_path))
+
+    assert not re.search(complaint, found())
+    text = (tmp_path / file).read_text(encoding="utf-8")
+    assert old in text
+    (tmp_path / file).write_text(text.replace(old, new), encoding="utf-8")
+    assert re.search(complaint, found())
+
+
+def test_the_workflow_publishes_what_was_tested_and_checked():
+    workflow = yaml.safe_load(read(".github/workflows/publish.yml"))
+    jobs = workflow["jobs"]
+    assert workflow[True] == {"push": {"tags": ["v*"]}}  # YAML reads "on" as true
+    assert workflow["permissions"] == {"contents": "read"}
+    assert jobs["test"]["uses"] == "./.github/workflows/test.yml"
+    chain = [jobs[name]["needs"] for name in ("build", "index", "release")]
+    assert chain == ["test", "build", "index"]
+    rights = {name: job.get("permissions") for name, job in jobs.items()}
+    assert rights == {
+        "test": None,
+        "build": None,
+        "index": {"id-token": "write"},
+        "release": {"contents": "write"},
+    }
+    commands = "\n".join(step.get("run", "") for step in jobs["build"]["steps"])
+    assert "twine check --strict" in commands
+    assert 'scripts/check_release.py "$GITHUB_REF_NAME" dist' in commands
+    # Where something can be published, nothing of the repository is run.
+    assert not [step for step in jobs["index"]["steps"] if "run" in step]
