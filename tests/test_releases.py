@@ -1,5 +1,6 @@
-"""What is held together around a release: changelog and built files."""
+"""What is held together around a release: changelog, built files, claims."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -164,3 +165,31 @@ def test_the_workflow_publishes_what_was_tested_and_checked():
     assert 'scripts/check_release.py "$GITHUB_REF_NAME" dist' in commands
     # Where something can be published, nothing of the repository is run.
     assert not [step for step in jobs["index"]["steps"] if "run" in step]
+
+
+def test_what_is_read_runs_nothing():
+    """The calls that SECURITY.md speaks of."""
+    security = read("SECURITY.md")
+    safe = {"torch.load": "weights_only=True", "np.load": "allow_pickle=False"}
+    met = set()
+    for file in ROOT.glob("snnlib/**/*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {getattr(node, "module", None), *(alias.name for alias in node.names)}
+                assert not names & {"pickle", "joblib", "dill", "cloudpickle", "shelve"}, file
+            if not isinstance(node, ast.Call):
+                continue
+            function, given = ast.unparse(node.func), set(map(ast.unparse, node.keywords))
+            assert function not in {"eval", "exec", "pd.read_pickle"}, file
+            assert "trust_remote_code" not in {word.arg for word in node.keywords}, file
+            assert "register_custom_ops_library" not in function, file
+            if function in safe:
+                assert safe[function] in given, file
+                met.add(function)
+    assert met == set(safe)
+    assert all(f"`{word}`" in security for word in safe.values())
+
+
+def test_the_address_to_report_to_is_that_of_the_repository():
+    address = yaml.safe_load(read("_config.yml"))["repository"]["url"]
+    assert f"{address}/security/advisories/new" in read("SECURITY.md")
