@@ -1,4 +1,4 @@
-"""What is held together around a release: changelog, built files, claims."""
+"""What is held together around a release: changelog, built files, hooks, claims."""
 
 import ast
 import re
@@ -165,6 +165,20 @@ def test_the_workflow_publishes_what_was_tested_and_checked():
     assert 'scripts/check_release.py "$GITHUB_REF_NAME" dist' in commands
     # Where something can be published, nothing of the repository is run.
     assert not [step for step in jobs["index"]["steps"] if "run" in step]
+
+
+def test_hooks_do_what_make_does():
+    makefile = read("Makefile")
+    (repo,) = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
+    assert repo["repo"] == "local"  # with the tools of .venv, so with their versions
+    for hook in repo["hooks"]:
+        assert hook["language"] == "system"
+        command = hook["entry"].removesuffix(" --force-exclude")
+        if command.startswith("make "):
+            assert re.search(rf"^{command.removeprefix('make ')}:", makefile, re.MULTILINE)
+        else:
+            # There, over all files; here, over those of a commit.
+            assert command.replace(".venv/bin/", "\t$(BIN)/") + " .\n" in makefile
 
 
 def test_what_is_read_runs_nothing():
