@@ -26,6 +26,7 @@ def files():
     chapters = sorted((ROOT / "chapters").glob("*.md"))
     named = ["_config.yml", "pyproject.toml", "CITATION.cff"]
     named += ["README.md", "CONTRIBUTING.md", "SECURITY.md", "intro.md"]
+    named += [".github/ISSUE_TEMPLATE/config.yml"]
     return [ROOT / name for name in named] + chapters
 
 

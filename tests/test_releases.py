@@ -1,7 +1,8 @@
-"""What is held together around a release: changelog, built files, hooks, claims."""
+"""What is held together around a release: changelog, built files, forms, hooks, claims."""
 
 import ast
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import yaml
 import snnlib
 
 ROOT = Path(__file__).resolve().parent.parent
+FORMS = sorted(p for p in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml") if p.stem != "config")
 VERSION = check_release.project_version()
 
 
@@ -167,6 +169,58 @@ def test_the_workflow_publishes_what_was_tested_and_checked():
     assert not [step for step in jobs["index"]["steps"] if "run" in step]
 
 
+# What GitHub wants of a form, by type of element.
+NEEDED = {
+    "markdown": {"value"},
+    "input": {"label"},
+    "textarea": {"label"},
+    "dropdown": {"label", "options"},
+    "checkboxes": {"label", "options"},
+}
+
+
+def test_there_are_forms():
+    assert [form.stem for form in FORMS] == ["cell", "figure"]
+    config = yaml.safe_load(read(".github/ISSUE_TEMPLATE/config.yml"))
+    assert config["blank_issues_enabled"] is True
+    for link in config["contact_links"]:
+        assert set(link) == {"name", "url", "about"}
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda path: path.stem)
+def test_a_form_is_one_that_github_takes(form):
+    content = yaml.safe_load(form.read_text(encoding="utf-8"))
+    assert {"name", "description", "body"} <= set(content)
+    assert set(content) <= {"name", "description", "title", "labels", "assignees", "body"}
+    for element in content["body"]:
+        assert set(element) <= {"type", "id", "attributes", "validations"}
+        given = element["attributes"]
+        assert NEEDED[element["type"]] <= set(given)
+        assert all(isinstance(given[key], str) and given[key] for key in given if key != "options")
+        options = given.get("options", [])
+        assert len(set(map(str, options))) == len(options)
+        # GitHub refuses what YAML takes for a truth, and a choice of "None" is its own.
+        assert all(isinstance(option, str) and option.lower() != "none" for option in options)
+    asked = [element for element in content["body"] if element["type"] != "markdown"]
+    names = [element["id"] for element in asked]
+    assert asked
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[\w-]+", name) for name in names)
+    labels = [element["attributes"]["label"] for element in asked]
+    assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda path: path.stem)
+def test_the_line_that_prints_versions_does(form):
+    body = yaml.safe_load(form.read_text(encoding="utf-8"))["body"]
+    (asked,) = [element for element in body if element.get("id") == "versions"]
+    python, *arguments = shlex.split(re.search("`(.+)`", asked["attributes"]["description"])[1])
+    assert python == "python"
+    lines = subprocess.check_output([sys.executable, *arguments], text=True).splitlines()
+    assert "Python" in lines
+    assert {line.split()[0] for line in lines} >= {"snnlib", "torch", "numpy", "scikit-learn"}
+
+
 def test_hooks_do_what_make_does():
     makefile = read("Makefile")
     (repo,) = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
@@ -207,3 +261,4 @@ def test_what_is_read_runs_nothing():
 def test_the_address_to_report_to_is_that_of_the_repository():
     address = yaml.safe_load(read("_config.yml"))["repository"]["url"]
     assert f"{address}/security/advisories/new" in read("SECURITY.md")
+    assert f"{address}/security/policy" in read(".github/ISSUE_TEMPLATE/config.yml")
