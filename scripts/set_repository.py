@@ -25,7 +25,8 @@ def files():
     """Every file that may repeat the address."""
     chapters = sorted((ROOT / "chapters").glob("*.md"))
     named = ["_config.yml", "pyproject.toml", "CITATION.cff"]
-    named += ["README.md", "CONTRIBUTING.md", "intro.md"]
+    named += ["README.md", "CONTRIBUTING.md", "SECURITY.md", "intro.md"]
+    named += [".github/ISSUE_TEMPLATE/config.yml"]
     return [ROOT / name for name in named] + chapters
 
 
