@@ -40,7 +40,7 @@ $(shell mkdir -p "$(HOME)")
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: book test lint unit notebooks notebook-tests test-book repository clean
+.PHONY: book test lint unit notebooks notebook-tests test-book test-pages repository clean
 
 # A build that ended with a warning would be silent the second time, when its pages are not read
 # again; so what was read is forgotten. Executed notebooks stay in the cache.
@@ -78,6 +78,11 @@ test-book: notebooks $(HTML_VALIDATE)
 	$(JUPYTER_BOOK) --path-output _build/test \
 	  || { rm -rf _build/test/_build/.doctrees; exit 1; }
 	$(PYTEST) --dist loadgroup tests/book
+
+# The same checks of a book that is built already: make test-pages BOOK=<folder of its index.html>
+BOOK ?= _build/html
+test-pages: $(INSTALLED) $(HTML_VALIDATE)
+	SNNLIB_BOOK="$(BOOK)" $(PYTEST) --dist loadgroup tests/book
 
 # It needs Node. What is missing here, the tests tell.
 $(HTML_VALIDATE): tests/book/package-lock.json
