@@ -31,13 +31,8 @@ def spread(values: np.ndarray, level: float = 0.95) -> float:
         ("What it is for.", "What it was for."),
         ("the ½ of it", "all of it"),
         ("“units”", "metres"),
-        (": np.ndarray", ""),
-        (" -> float", ""),
-        ("level: float = 0.95", "level=0.95"),
-        ("snnlib.images", "snnlib.pictures"),
         ("values.std()", "values.std(\n    )"),
-        ("import numpy as np\nfrom snnlib.images import check_images",
-         "from snnlib.images import check_images\nimport numpy as np"),
+        ("    return", "\n    return"),
     ],
 )  # fmt: skip
 def test_what_does_nothing_does_not_count(old, new):
@@ -62,7 +57,7 @@ def test_what_does_something_counts(old, new):
 
 
 def test_the_hash_is_the_same_on_every_machine():
-    assert fingerprint(CODE) == "e99d18f2f053"
+    assert fingerprint(CODE) == "2a3917a58964"
 
 
 def test_what_a_script_reaches(tmp_path):

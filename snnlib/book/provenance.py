@@ -15,16 +15,16 @@ __all__ = ["changed_since", "fingerprint", "modules_of"]
 LIBRARY = Path(__file__).resolve().parent.parent
 #: They say where things lie, how they look, and what is told; not what comes out.
 IDLE = ("array_cache", "extras", "plots", "recording.py", "weights", "whole_files")
+LAYOUT = (tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
 
 
 def fingerprint(source: str) -> str:
-    """Hash of what code does: not of its comments, docstrings, types, layout, or place.
+    """Hash of what code does: not of its comments, docstrings or layout.
 
     Parameters
     ----------
     source : str
-        Text of a module. Names that it imports count, but not from which of our rooms, so that a
-        module may move.
+        Text of a module.
 
     Returns
     -------
@@ -32,60 +32,15 @@ def fingerprint(source: str) -> str:
         Twelve hexadecimal digits, the same with every version of Python.
     """
     lines = [list(line) for line in source.splitlines(keepends=True)]
-    tree = ast.parse(source)
-    for start, end in [*_comments(source), *_spans(tree, source)]:
-        _blank(lines, start, end)
-    code = "".join(character for line in lines for character in line)
-    imports = sorted(words for node in ast.walk(tree) for words in _words(node))
-    # The arrow is what is left of a type that is returned.
-    text = "\n".join(["".join(code.replace("->", "").split()), *imports])
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _comments(source):
+    begins = True  # a line of code, so that a string is a docstring
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            yield token.start, token.end
-
-
-def _spans(tree, source):
-    """Start and end of imports, docstrings and types: line, and character of it."""
-    lines = source.splitlines()
-
-    def place(line, column):  # which the syntax tree counts in bytes
-        return line, len(lines[line - 1].encode()[:column].decode())
-
-    def start(node):
-        return place(node.lineno, node.col_offset)
-
-    def end(node):
-        return place(node.end_lineno, node.end_col_offset)
-
-    for node in ast.walk(tree):
-        first = next(iter(getattr(node, "body", None) or []), None) if _has_docs(node) else None
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            yield start(first), end(first)
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            yield start(node), end(node)
-        elif isinstance(node, ast.AnnAssign):
-            yield end(node.target), end(node.annotation)
-        elif isinstance(node, ast.arg) and node.annotation:
-            line, column = start(node)
-            yield (line, column + len(node.arg)), end(node.annotation)
-        elif isinstance(node, ast.FunctionDef) and node.returns:
-            yield start(node.returns), end(node.returns)
-
-
-def _has_docs(node):
-    return isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-
-
-def _words(node):
-    """What an import brings in: from others by their place, from our rooms by name alone."""
-    outside = isinstance(node, ast.ImportFrom) and not (node.module or "").startswith("snnlib")
-    place = f"{node.module}:" if outside else ""
-    names = node.names if isinstance(node, ast.Import | ast.ImportFrom) else []
-    return [f"{place}{alias.name} {alias.asname or ''}" for alias in names]
+        if token.type == tokenize.COMMENT or (begins and token.type == tokenize.STRING):
+            _blank(lines, token.start, token.end)
+        elif token.type not in LAYOUT:
+            begins = False
+        begins = begins or token.type == tokenize.NEWLINE
+    code = "".join(character for line in lines for character in line)
+    return hashlib.sha256("".join(code.split()).encode()).hexdigest()[:12]
 
 
 def _blank(lines, start, end):
