@@ -37,14 +37,22 @@ def choices():
     return profile(), [os.environ.get(name) for name in ("SNNLIB_NSOARTC", "OMP_NUM_THREADS")]
 
 
+def contents(files):
+    """Names of files, and hashes of what they hold."""
+    for file in sorted(files):
+        with file.open("rb") as opened:
+            yield str(file), hashlib.file_digest(opened, "sha256").hexdigest()
+
+
 def data_source():
-    """Mirror files with their sizes; if a set is not among them, what the Hub would give."""
+    """Contents of the mirror; if a set is not in it, what the Hub would give."""
     from snnlib.data.loading import HUB_NAMES
 
     mirror = Path(os.environ["SNNLIB_DATA"]) if os.environ.get("SNNLIB_DATA") else None
-    files = sorted(mirror.glob("*/*")) if mirror else []
+    files = [file for file in mirror.glob("*/*") if file.is_file()] if mirror else []
     complete = mirror and all((mirror / name).is_dir() for name in HUB_NAMES)
-    return [(str(file), file.stat().st_size) for file in files], None if complete else hub()
+    asked = not complete or os.environ.get("SNNLIB_NSOARTC") == "hub"
+    return list(contents(files)), hub() if asked else None
 
 
 def hub():
@@ -56,7 +64,7 @@ def hub():
     if hub_reachable():
         return "reachable"
     cache = Path(os.environ.get("HF_DATASETS_CACHE", Path(constants.HF_HOME) / "datasets"))
-    return sorted((str(file), file.stat().st_size) for file in cache.glob("*/*/*/*/*.arrow"))
+    return list(contents(cache.glob("*/*/*/*/*.arrow")))
 
 
 def execution_key(root):

@@ -85,11 +85,13 @@ def test_the_key_follows_all_that_shapes_a_page(fresh_figures, tmp_path, monkeyp
     (mirror / "train.parquet").write_bytes(b"1")
     monkeypatch.setenv("SNNLIB_DATA", str(mirror.parent))
     assert changed()
-    (mirror / "train.parquet").write_bytes(b"12")
+    (mirror / "train.parquet").write_bytes(b"2")  # as large as before
     assert changed()
     arrow = tmp_path / "cache" / "ylecun___mnist" / "mnist" / "0.0.0" / "hash" / "mnist-train.arrow"
     arrow.parent.mkdir(parents=True)
     arrow.write_bytes(b"1")
+    assert changed()
+    arrow.write_bytes(b"2")
     assert changed()
     monkeypatch.setattr("snnlib.data.stored.hub_reachable", lambda: True)
     assert changed()
@@ -103,6 +105,18 @@ def test_a_complete_mirror_asks_no_hub(fresh_figures, tmp_path, monkeypatch):
     monkeypatch.setenv("SNNLIB_DATA", str(tmp_path / "mirror"))
     monkeypatch.setattr(fresh_figures, "hub", lambda: pytest.fail("the Hub was asked"))
     fresh_figures.execution_key(tmp_path)
+
+
+def test_maps_of_the_hub_ask_for_it_whatever_the_mirror_has(fresh_figures, tmp_path, monkeypatch):
+    for name in ("mnist", "fashion_mnist"):
+        (tmp_path / "mirror" / name).mkdir(parents=True)
+    monkeypatch.setenv("SNNLIB_DATA", str(tmp_path / "mirror"))
+    monkeypatch.setenv("SNNLIB_NSOARTC", "hub")
+    keys = set()
+    for answer in ("reachable", []):
+        monkeypatch.setattr(fresh_figures, "hub", lambda answer=answer: answer)
+        keys.add(fresh_figures.execution_key(tmp_path))
+    assert len(keys) == 2
 
 
 def test_only_the_last_caches_are_kept(fresh_figures, tmp_path):

@@ -1,18 +1,11 @@
 """What counts as a change of code, and how far a script reaches."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from snnlib.book import provenance
 from snnlib.book.provenance import changed_since, fingerprint, modules_of
 from snnlib.nsoartc.loading import CELL
 
-ROOT = Path(__file__).resolve().parent.parent
-BENCHMARKS = ROOT / "benchmarks"
 CODE = '''"""What it is for."""
 
 import numpy as np
@@ -77,22 +70,6 @@ def test_what_a_script_reaches(tmp_path):
         "nsoartc.soart",
         "race.py",
     }
-
-
-@pytest.mark.parametrize("script", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
-def test_a_benchmark_reaches_what_python_loads_for_it(script):
-    """Each module of the library that a benchmark loads is found, but for those that are idle."""
-    if script.name == "recording.py":
-        return
-    code = (
-        f"import sys, json; sys.path.insert(0, {str(BENCHMARKS)!r}); import {script.stem}; "
-        "print(json.dumps([name for name in sys.modules if name.startswith('snnlib.')]))"
-    )
-
-    told = subprocess.check_output([sys.executable, "-c", code], text=True)
-    loaded = {name.removeprefix("snnlib.") for name in json.loads(told.splitlines()[-1])}
-    idle = {*provenance.IDLE, "book", "book.provenance"}
-    assert loaded - idle <= set(modules_of(script))
 
 
 def test_what_has_changed_since(tmp_path, monkeypatch):

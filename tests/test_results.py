@@ -90,6 +90,14 @@ def test_a_fault_of_a_point_and_a_half_is_found_and_a_case_that_would_hide_it_re
         table.compare("fast", "auc", 0.96, "mnist, local mirror")
 
 
+def test_a_case_without_chance_is_compared_with_its_one_run(table):
+    once = table.where(seed=0)
+    told = once.compare("fast", "kmeans", 0.954, "mnist, local mirror")
+    assert told == "95.00 % in the table; nothing in it is random"
+    with pytest.raises(ValueError, match=r"is 94.40 % on this page, expected 94.50 … 95.50 %"):
+        once.compare("fast", "kmeans", 0.944, "mnist, local mirror")
+
+
 def test_runs_with_certain_settings(table):
     some = table.where(case="fast", seed=1)
     assert some.runs["kmeans"].tolist() == [0.951]

@@ -21,7 +21,7 @@ FRAMEWORKS = ("torch", "tensorflow")
 # worth a point and a half is found, wide enough for other last digits on another machine.
 TOLERANCE = 0.01
 NAMED = 2  # changed modules that a line names; of more it says how many
-STEADY = 0.005  # standard deviation up to which a run can be held against a table so
+STEADY = 0.005  # standard deviation up to which that works; what a figure without chance may move
 
 
 @dataclass(frozen=True)
@@ -195,24 +195,33 @@ class Results:
         if profile() != "full":
             return "not compared, since this page was built in the fast profile"
         seeds = self.of(case, figure)
-        mean, sd = seeds.mean(), seeds.std(ddof=1)
-        if sd > STEADY:
-            raise ValueError(
-                f"{figure} of {case!r} scatters by {100 * sd:.2f} points over the seeds, more than "
-                f"{100 * STEADY:.1f}: one run can't be held against it"
-            )
-        low, high = prediction_interval(seeds, level=0.999)
-        low, high = max(low, mean - TOLERANCE), min(high, mean + TOLERANCE)
+        low, high = _accepted(seeds, f"{figure} of {case!r}")
         if not low <= value <= high:
             raise ValueError(
                 f"{figure} of {case!r} is {100 * value:.2f} % on this page, expected "
                 f"{100 * low:.2f} … {100 * high:.2f} %"
             )
+        if len(seeds) == 1:
+            return f"{100 * seeds[0]:.2f} % in the table; nothing in it is random"
         low, high = prediction_interval(seeds)
         place = "within" if low <= value <= high else "outside"
         return (
             f"{place} {100 * low:.2f} … {100 * high:.2f} %, where 95 in 100 further runs should lie"
         )
+
+
+def _accepted(seeds, what):
+    """Where one more run may lie, for a page to be built."""
+    mean = seeds.mean()
+    if len(seeds) == 1:
+        return mean - STEADY, mean + STEADY
+    if seeds.std(ddof=1) > STEADY:
+        raise ValueError(
+            f"{what} scatters by {100 * seeds.std(ddof=1):.2f} points over the seeds, more than "
+            f"{100 * STEADY:.1f}: one run can't be held against it"
+        )
+    low, high = prediction_interval(seeds, level=0.999)
+    return max(low, mean - TOLERANCE), min(high, mean + TOLERANCE)
 
 
 def _mean_sd(percentages):
