@@ -61,14 +61,14 @@ def flat(maps):
 
 
 def network(case, train, validation, seed):
-    """A function from maps to names."""
+    """A function from maps to labels."""
     encoder = train_network(train, seed)
-    anchors = AnchorClassifier().fit(embed(encoder, train.images), train.names)
+    anchors = AnchorClassifier().fit(embed(encoder, train.images), train.labels)
     return lambda maps: anchors.predict(embed(encoder, maps.images))
 
 
 def nearest_centroid(case, train, validation, seed):
-    centroids = NearestCentroid().fit(flat(train), train.names)
+    centroids = NearestCentroid().fit(flat(train), train.labels)
     return lambda maps: centroids.predict(flat(maps))
 
 
@@ -78,15 +78,15 @@ def tuned_svm(case, train, validation, seed):
     machines = []
     for setting in itertools.product(*values):
         machine = SVC(kernel=KERNELS[case], **dict(zip(names, setting)))
-        machine.fit(flat(train), train.names)
-        machines.append((machine.score(flat(validation), validation.names), machine))
+        machine.fit(flat(train), train.labels)
+        machines.append((machine.score(flat(validation), validation.labels), machine))
     score, best = max(machines, key=lambda pair: pair[0])
     print(case, {name: getattr(best, name) for name in names}, score, flush=True)
     return lambda maps: best.predict(flat(maps))
 
 
 def default_svm(case, train, validation, seed):
-    machine = SVC(kernel="poly").fit(flat(train), train.names)
+    machine = SVC(kernel="poly").fit(flat(train), train.labels)
     return lambda maps: machine.predict(flat(maps))
 
 
@@ -101,12 +101,12 @@ WAYS = {
 
 def figures_of(predict, validation, balanced, good):
     """Shares of right names, of defects called good, and of good parts called defective."""
-    said, right = predict(balanced), balanced.names
+    said, right = predict(balanced), balanced.labels
     return {
-        "validation": float((predict(validation) == validation.names).mean()),
+        "validation": float((predict(validation) == validation.labels).mean()),
         "accuracy": float((said == right).mean()),
-        "escapes": escapes(right, said).value,
-        "false_alarms": false_alarms(good.names, predict(good)).value,
+        "escapes": escapes(right, said, good=0).value,
+        "false_alarms": false_alarms(good.labels, predict(good), good=0).value,
     }
 
 
