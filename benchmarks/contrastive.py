@@ -103,6 +103,8 @@ def source_procedure(train, epochs, wait, seed=SEED):
             sound = kept
             loss.backward()
             optimizer.step()
+    if not all(weights.isfinite().all() for weights in encoder.parameters()):
+        encoder, _ = sound  # the very last step spoiled them
     return encoder, lost
 
 
@@ -156,6 +158,7 @@ def race(epochs):
     for variant in VARIANTS:
         pipes[variant], end = context.Pipe()
         context.Process(target=child, args=(variant, epochs, end), daemon=True).start()
+        end.close()  # so that a child that dies is noticed, and not waited for
     seconds = {variant: [] for variant in VARIANTS}
     for pipe in pipes.values():
         pipe.recv()  # images loaded, waiting for leave to draw pairs

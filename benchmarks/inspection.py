@@ -6,7 +6,7 @@ Parts of the table, by the column `part`:
 
 - ``tree``: every method on the named sets, five seeds of those that have any randomness. Settings
   come from six trials each on validation parts, the same number for all; the test set scores.
-- ``axis``: seven methods, three draws of training and test parts, one thing changed at a time:
+- ``axis``: eight methods, three draws of training and test parts, one thing changed at a time:
   level of shots, level of the process, training parts a class, wrong labels.
 - ``images``: networks on raw images and on maps, whole, shuffled and by pins, three seeds; then the
   same networks on parts photographed outside the range they were trained in.

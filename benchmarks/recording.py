@@ -102,8 +102,8 @@ class Record:
 
     def means(self, figures):
         """Mean of some figures over the seeds of each case."""
-        means = self.table().groupby("case", sort=False)[list(figures)].mean()
-        return means.round(5).to_dict("index")
+        means = self.table().groupby("case", sort=False)[list(figures)].mean().round(5)
+        return {case: row.dropna().to_dict() for case, row in means.iterrows()}
 
     def _write(self):
         self.stored["stamps"][self.stamp] = {
@@ -130,7 +130,7 @@ def show(record, *by):
 
     A row a case, or for each value of further settings that are named.
     """
-    figures = list(record.stored["runs"][0]["figures"])
+    figures = list(dict.fromkeys(name for run in record.stored["runs"] for name in run["figures"]))
     table = record.table().groupby(["case", *by], sort=False)[figures].agg(["mean", "std"])
     print(table.round(4).to_string())
 

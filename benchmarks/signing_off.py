@@ -114,7 +114,7 @@ def on_small_hardware(network, anchors, train, test):
         quantise(full, small, train.images[some])
         sessions = {"float32": start_onnx(full), "int8": start_onnx(small)}
         sizes = {name: file.stat().st_size for name, file in [("float32", full), ("int8", small)]}
-    parts = test.images[:: len(test) // 400]
+    parts = test.images[:: max(1, len(test) // 400)]
     times = {name: [] for name in sessions}
     for _ in range(ROUNDS):
         for name, session in sessions.items():

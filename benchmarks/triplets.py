@@ -116,6 +116,7 @@ def memory_rise(variant):
     pipe, end = context.Pipe()
     process = context.Process(target=child, args=(variant, end))
     process.start()
+    end.close()  # so that a child that dies is noticed, and not waited for
     figures = pipe.recv()
     process.join()
     return figures

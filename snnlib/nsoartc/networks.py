@@ -32,7 +32,8 @@ def fit_front(train: ImageSet, *, whitened: bool = True, rounded: bool = False) 
     whitened : bool, default True
         Whether scaled maps are whitened within classes, too.
     rounded : bool, default False
-        Whether the whitening is rounded to what 8-bit whole numbers hold (`on_int8_grid`).
+        Whether the whitening is rounded to what 8-bit whole numbers hold
+        (`snnlib.station.deployment.on_int8_grid`).
 
     Returns
     -------
