@@ -128,8 +128,12 @@ def stamp_of(modules):
 def show(record, *by):
     """Print the runs as a table: means over seeds, with standard deviations.
 
-    A row a case, or for each value of further settings that are named.
+    A row a case, or for each value of further settings that are named. Runs by older code that are
+    still on record are counted before, since nothing else tells them from the others.
     """
+    older = sum(run["stamp"] != record.stamp for run in record.stored["runs"])
+    if older:
+        print(f"{older} of {len(record.stored['runs'])} runs are by older code")
     figures = list(dict.fromkeys(name for run in record.stored["runs"] for name in run["figures"]))
     table = record.table().groupby(["case", *by], sort=False)[figures].agg(["mean", "std"])
     print(table.round(4).to_string())
