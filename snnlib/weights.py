@@ -1,5 +1,6 @@
 """Weights on disk: written whole or not at all, read without running anything that is in them."""
 
+import io
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -27,9 +28,16 @@ def write_weights(state: dict[str, Any], file: str | Path) -> None:
         What to keep.
     file : path
         Where to; its folder is made if need be. Written beside it, then put in place in one step.
+
+    Raises
+    ------
+    OSError
+        If the file can't be written, such as on a full disk; the old one is left as it was.
     """
+    content = io.BytesIO()  # PyTorch itself does not tell a full disk from faults of its own
+    torch.save(_plain(state), content)
     with written_whole(file) as unfinished:
-        torch.save(_plain(state), unfinished)
+        unfinished.write_bytes(content.getbuffer())
 
 
 def _plain(value):

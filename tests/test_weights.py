@@ -1,4 +1,5 @@
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -28,6 +29,41 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
         write_weights({"limit": 1.0}, file)
     assert file.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_leaves_the_old_file_and_is_told(tmp_path):
+    resource = pytest.importorskip("resource")
+    file = tmp_path / "station.pt"
+    write_weights(STATE, file)
+    before = file.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # No file may grow beyond this: like a disk with no more room.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OSError, match=r"can't be written, and is left .*station\.pt'"):
+            write_weights({"w": torch.zeros(1_000_000)}, file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def save_again_and_again(file, value):
+    for _ in range(20):
+        write_weights({"first": torch.full((1000,), value), "last": value}, file)
+
+
+def test_two_savers_do_not_mix_their_stations(tmp_path):
+    file = tmp_path / "station.pt"
+    save_again_and_again(file, 0.0)
+    with ThreadPoolExecutor(2) as pool:
+        savers = [pool.submit(save_again_and_again, file, value) for value in (1.0, 2.0)]
+        while not all(saver.done() for saver in savers):
+            read = read_weights(file, ["first", "last"])
+            assert (read["first"] == read["last"]).all()
+    for saver in savers:
+        saver.result()
+    assert list(tmp_path.iterdir()) == [file]
 
 
 class Harmful:

@@ -1,5 +1,6 @@
 """Files are written whole or not at all, by any number of writers."""
 
+import errno
 import stat
 
 import pytest
@@ -30,6 +31,37 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
             fail(error)
     assert file.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
+    file = tmp_path / "station.pt"
+    file.write_text("old", encoding="utf-8")
+    full = OSError(errno.ENOSPC, "No space left on device")  # it names no file
+    fault = r"can't be written, and is left as it was \(No space left on device\): .*station\.pt'"
+    with pytest.raises(OSError, match=fault) as told, written_whole(file):
+        raise full
+    assert (told.value.errno, told.value.filename) == (errno.ENOSPC, str(file))
+    assert told.value.__cause__ is full
+    assert file.read_text(encoding="utf-8") == "old"
+
+
+def test_a_folder_in_the_way_is_told(tmp_path):
+    file = tmp_path / "station.pt"
+    file.mkdir()
+    with (
+        pytest.raises(OSError, match="can't be written") as told,
+        written_whole(file) as unfinished,
+    ):
+        unfinished.write_text("new", encoding="utf-8")
+    assert told.value.filename == str(file)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_trouble_with_another_file_keeps_its_name(tmp_path):
+    other = tmp_path / "other.txt"
+    with pytest.raises(FileNotFoundError) as told, written_whole(tmp_path / "file.txt"):
+        other.read_text(encoding="utf-8")
+    assert told.value.filename == str(other)
 
 
 def test_two_writers_at_once_do_not_mix(tmp_path):
