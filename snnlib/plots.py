@@ -3,7 +3,11 @@
 This room knows nothing of training: it takes arrays and lists.
 """
 
-from collections.abc import Mapping, Sequence
+import unicodedata
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 
 import numpy as np
 
@@ -11,7 +15,12 @@ from snnlib.extras import extra
 
 with extra("plots"):
     import matplotlib.pyplot as plt
+    from matplotlib import colormaps, font_manager
     from matplotlib.axes import Axes
+    from matplotlib.colors import ListedColormap
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.ft2font import FT2Font
+    from matplotlib.patheffects import withStroke
     from matplotlib.ticker import MaxNLocator
 
 __all__ = [
@@ -21,6 +30,7 @@ __all__ = [
     "contingency",
     "curves",
     "distances",
+    "heat_map",
     "operator",
     "pairs",
     "scatter",
@@ -44,6 +54,11 @@ CLASS_COLOURS = (
     "#AA4499",
     "#777777",
 )
+
+COOL, HOT = 0.5, 2.0  # heat, in units of its limit, that is not seen yet, and that is seen best
+COVER = 0.7  # how much of the photograph the hottest place hides
+SHOWN = 12  # missing characters that are named
+UNASSIGNED = 0x378  # a code of no character: fonts that draw it draw boxes for everything
 
 
 def use_style() -> None:
@@ -169,12 +184,13 @@ def curves(series: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axe
     Axes
     """
     ax = ax or plt.gca()
+    family = _families(series)
     for name, values in series.items():
         ax.plot(range(1, len(values) + 1), values, marker="o", markersize=4, label=name)
     ax.set(xlabel="epoch", ylabel="mean loss")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(series) > 1:
-        ax.legend()
+        ax.legend(prop={"family": family})
     return ax
 
 
@@ -206,14 +222,16 @@ def scatter(
     if points.ndim != 2 or points.shape != (len(labels), 2):
         raise ValueError(f"expected points ({len(labels)}, 2), got {points.shape}")
     ax = ax or plt.gca()
-    for k in np.unique(labels):
+    there = np.unique(labels)
+    family = _families(class_names[k] for k in there)
+    for k in there:
         members = points[labels == k]
         colour = CLASS_COLOURS[k % len(CLASS_COLOURS)]
         x, y = members.T
         ax.scatter(x, y, s=5, color=colour, alpha=0.6, linewidths=0, rasterized=True)
         box = {"facecolor": "white", "edgecolor": colour, "boxstyle": "round,pad=0.2", "lw": 1.5}
         middle = np.median(x), np.median(y)
-        ax.text(*middle, class_names[k], ha="center", va="center", bbox=box)
+        ax.text(*middle, class_names[k], ha="center", va="center", bbox=box, fontfamily=family)
     return ax
 
 
@@ -254,8 +272,9 @@ def contingency(
     for (row, column), count in np.ndenumerate(table):
         colour = "white" if shares[row, column] > 0.5 else "black"
         ax.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
-    ax.set_xticks(range(len(column_names)), column_names)
-    ax.set_yticks(range(len(row_names)), row_names)
+    family = _families([*row_names, *column_names])
+    ax.set_xticks(range(len(column_names)), column_names, fontfamily=family)
+    ax.set_yticks(range(len(row_names)), row_names, fontfamily=family)
     ax.grid(False)
     return ax
 
@@ -327,8 +346,112 @@ def operator(
     shown = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
     ax = tiled(shown, tiles, [] if tile is None else [tile], ax, vmax)
     ax.set(xlabel="column", ylabel="row")
-    ax.set_title(words, color=SAME if passes else DIFFERENT, loc="left", fontsize=10)
+    _verdict(ax, words, passes, _families([words]))
     return ax
+
+
+def _verdict(ax, words, passes, family):
+    """Write above a part what was decided."""
+    colour = SAME if passes else DIFFERENT
+    ax.set_title(words, color=colour, loc="left", fontsize=10, fontfamily=family)
+
+
+def heat_map(
+    photograph: np.ndarray,
+    heat: np.ndarray,
+    words: str,
+    passes: bool,
+    ax: Axes | None = None,
+    box: tuple[float, float, float, float] | None = None,
+) -> Axes:
+    """Draw a photograph as its operator should see it: what was decided, and what led to it.
+
+    The heat lies over the photograph, from blue over red to yellow, and hides the more of it the
+    higher it is: below half the limit nothing, from twice the limit on most. A ring marks the
+    hottest place of a part that does not pass.
+
+    Parameters
+    ----------
+    photograph : ndarray, shape (h, w) or (h, w, 3), uint8 or uint16
+        The part, grey or in colour.
+    heat : ndarray, shape (r, c)
+        How unusual each place is, in units of the limit, on a grid that may be coarser.
+    words : str
+        The verdict, written above.
+    passes : bool
+        Whether the part is good, which the colour of the words tells too.
+    ax : Axes, optional
+        Where to draw; the current one if None.
+    box : (float, float, float, float), optional
+        Left, top, right and bottom of what the heat lies over, in pixels of the photograph, whose
+        corners are (0, 0) and (w, h); all of it if None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    TypeError
+        If the photograph is of other numbers.
+    ValueError
+        If a shape is another, the heat is not finite, or the box is empty or reaches beyond the
+        photograph.
+    """
+    left, top, right, bottom = _check_heat(photograph, heat, box)
+    ax = ax or plt.gca()
+    height, width = photograph.shape[:2]
+    if photograph.dtype == np.uint16:
+        photograph = (photograph >> 8).astype(np.uint8)  # a screen shows no more
+    ax.imshow(photograph, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+    ax.imshow(
+        heat,
+        cmap=_glow(),
+        vmin=COOL,
+        vmax=HOT,
+        extent=(left, right, bottom, top),
+        interpolation="bilinear",
+        interpolation_stage="data",  # in between lies a heat, not a mixture of colours
+    )
+    if not passes:
+        row, column = np.unravel_index(np.argmax(heat), heat.shape)
+        x = left + (column + 0.5) * (right - left) / heat.shape[1]
+        y = top + (row + 0.5) * (bottom - top) / heat.shape[0]
+        ring = ax.plot(x, y, "o", ms=18, mfc="none", mec=DIFFERENT, mew=2.5, clip_on=False)
+        # A rim of white, since the photograph may have any colour.
+        plt.setp(ring, path_effects=[withStroke(linewidth=5, foreground="white")])
+    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    _verdict(ax, words, passes, _families([words]))
+    return ax
+
+
+def _check_heat(photograph, heat, box):
+    """The box, in whose place None stands for the whole photograph; refuse what can't be drawn."""
+    if photograph.dtype not in (np.uint8, np.uint16):
+        raise TypeError(f"the photograph must be uint8 or uint16, got {photograph.dtype}")
+    if photograph.ndim not in (2, 3) or photograph.shape[2:] not in ((), (3,)):
+        raise ValueError(f"expected a photograph (h, w) or (h, w, 3), got {photograph.shape}")
+    if heat.ndim != 2 or not heat.size:
+        raise ValueError(f"expected heat (r, c), got {heat.shape}")
+    if not np.isfinite(heat).all():
+        row, column = np.argwhere(~np.isfinite(heat))[0]
+        raise ValueError(f"heat must be finite, got {heat[row, column]} at ({row}, {column})")
+    height, width = photograph.shape[:2]
+    left, top, right, bottom = (0, 0, width, height) if box is None else box
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise ValueError(
+            f"expected a box (left, top, right, bottom) within {width} × {height} pixels, got {box}"
+        )
+    return left, top, right, bottom
+
+
+@cache
+def _glow():
+    """Colours of heat: even in lightness, so told apart without seeing hues, and clear at first."""
+    colours = colormaps["plasma"](np.linspace(0, 1, 256))
+    colours[:, 3] = np.linspace(0, COVER, 256)
+    return ListedColormap(colours, "glow")
 
 
 def tiled(
@@ -369,3 +492,55 @@ def tiled(
     ax.tick_params(length=0)
     ax.grid(False, which="major")
     return ax
+
+
+def _families(words: Iterable[object]) -> list[str]:
+    """Families of fonts to draw words in: those of the style, and others for what these lack."""
+    own = FontProperties().get_family()
+    fonts = [FT2Font(font_manager.findfont(FontProperties(family=[name]))) for name in own]
+    lacking = frozenset(
+        character
+        for character in "".join(map(str, words))
+        if unicodedata.category(character)[0] != "C"  # a new line, and others that are not drawn
+        and not any(font.get_char_index(ord(character)) for font in fonts)
+    )
+    if not lacking:
+        return own
+    # Matplotlib's own list is as old as its cache; a font may have been installed since.
+    files = {entry.fname for entry in font_manager.fontManager.ttflist}
+    files.update(font_manager.findSystemFonts())
+    return [*own, *_fallbacks(lacking, tuple(sorted(files)))]
+
+
+@cache
+def _fallbacks(lacking: frozenset[str], files: tuple[str, ...]) -> tuple[str, ...]:
+    """Families of as few fonts as have all characters; those that none has are told, once."""
+    held = {}
+    for file in files:
+        with suppress(OSError, RuntimeError):  # gone, or no font that Matplotlib can read
+            font = FT2Font(file)
+            if font.scalable and not font.get_char_index(UNASSIGNED):
+                font_of = font.family_name, bool(font.style_flags), file  # bold or slanted: last
+                held[font_of] = {c for c in lacking if font.get_char_index(ord(c))}
+    families, known = [], {entry.fname for entry in font_manager.fontManager.ttflist}
+    while any(lacking & characters for characters in held.values()):
+        # Of equals the one of the shortest name, which is no black or narrow one.
+        best = min(held, key=lambda font: (-len(lacking & held[font]), len(font[0]), font))
+        family, _, file = best
+        if file not in known:
+            font_manager.fontManager.addfont(file)
+        families.append(family)
+        lacking -= held[best]
+    if lacking:
+        warnings.warn(_missing(lacking), stacklevel=4)  # at the line that draws
+    return tuple(families)
+
+
+def _missing(characters):
+    """Characters that will be boxes, and what to do about it."""
+    shown = " ".join(sorted(characters)[:SHOWN]) + (" …" if len(characters) > SHOWN else "")
+    return (
+        f"no font on this machine has {shown}: boxes stand in their place. Install one that has "
+        "them, such as those of Noto (https://fonts.google.com/noto); for Chinese, Japanese and "
+        "Korean, on Debian, Ubuntu and Colab, by\n    apt install fonts-noto-cjk"
+    )
