@@ -30,6 +30,7 @@ __all__ = [
     "contingency",
     "curves",
     "distances",
+    "fonts_for",
     "heat_map",
     "operator",
     "pairs",
@@ -492,6 +493,26 @@ def tiled(
     ax.tick_params(length=0)
     ax.grid(False, which="major")
     return ax
+
+
+def fonts_for(words: str) -> list[str]:
+    """Families of fonts that have all characters of a text.
+
+    The figures of this room choose so for themselves. It is for texts that are set beside them:
+    ``ax.set_title(name, fontfamily=fonts_for(name))``. A warning names characters that no font on
+    this machine has.
+
+    Parameters
+    ----------
+    words : str
+        What is to be drawn.
+
+    Returns
+    -------
+    list of str
+        Those of the style, and after them others for characters that these lack.
+    """
+    return _families(words)
 
 
 def _families(words: Iterable[object]) -> list[str]:

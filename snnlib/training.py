@@ -7,8 +7,10 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from numbers import Number
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +31,8 @@ __all__ = ["Batches", "History", "fit", "fit_one_cycle", "one_cycle"]
 RECENT = 256  # embeddings from which it is judged what an epoch has made of them
 LONG = 3  # epochs in a row that are no accident
 CHANCE = 0.6  # AUC below which a training has hardly begun to tell classes apart
+# Names by which sets hold what they are made of: ours, and those of PyTorch and torchvision.
+HELD = ("images", "labels", "drawn", "tensors", "indices", "data", "targets")
 
 
 class Batches(Protocol):
@@ -152,7 +156,9 @@ def fit(
     checkpoint : path, optional
         File that holds the state after each whole epoch. If it exists, training goes on from
         there and ends at the same weights as an unbroken run. It is refused if it comes from other
-        settings, another loss or optimizer, or other images.
+        settings, another loss, optimizer or schedule, other data or other validation. Of data that
+        lie in memory, in attributes such as ``images``, ``labels``, ``data`` or ``tensors``, all
+        counts, else the first batch. Functions are known by their names alone.
     after_step : callable, optional
         Called with the number of steps so far and the loss of the last one, a tensor on the device
         of the encoder.
@@ -194,7 +200,7 @@ def fit(
     place = torch.device(device or encoders.device())
     run = _Run(encoder, loss, data, place, settings, optimizer, schedule, autocast)
     if checkpoint is not None:
-        run.describe()
+        run.describe(validation)
         if Path(checkpoint).exists():
             run.load(checkpoint)
     history = run.history
@@ -352,7 +358,7 @@ class _Run:
         self.kept = None  # weights of the best epoch, once there is validation
         self.told = set()  # sections of the clinic that this training was sent to
 
-    def describe(self):
+    def describe(self, validation):
         """Add to the settings what tells this training from one of other data or another loss."""
         defaults = ", ".join(
             f"{k}={v}" for k, v in self.optimizer_defaults.items() if v is not None
@@ -360,28 +366,42 @@ class _Run:
         self.settings |= {
             "loss": _described(self.loss),
             "optimizer": f"{type(self.optimizer).__name__}({defaults})",
-            "examples": len(getattr(self.data, "dataset", self.data)),
-            "data": self._fingerprint(),
+            "examples": _examples(self.data),
+            "data": self._fingerprint(self.data),
+            "validation": None if validation is None else self._fingerprint(validation),
+            **self._numbers_of_schedule(),
         }
 
-    def _fingerprint(self):
-        """Hash of the first batch of the first epoch, images and targets.
+    def _numbers_of_schedule(self):
+        """What kind of schedule it is, and the numbers that it begins with."""
+        if self.schedule is None:
+            return {"schedule": None}
+        kind, groups = type(self.schedule).__name__, self.optimizer.param_groups
+        # Some numbers, such as the peak of one cycle, stand in the groups of the optimizer alone.
+        numbers = {name: [group[name] for group in groups] for name in groups[0]}
+        numbers |= self.schedule.state_dict()
+        del numbers["params"]
+        # Copied, since a rate may be a tensor, which changes as training goes on.
+        return {"schedule": kind, **{f"{kind} {k}": deepcopy(v) for k, v in numbers.items()}}
 
-        Data that vary their images at random by another generator than PyTorch's have none: they
-        give another batch each time.
+    def _fingerprint(self, data):
+        """Hash of all that lies in memory, and of the first batch, images and targets.
+
+        A batch that differs each time does not count: its images were varied at random by another
+        generator than PyTorch's.
         """
+        first, again = self._first_batch(data), self._first_batch(data)
+        repeats = _digest(first) == _digest(again)
+        return _digest([np.array(_examples(data)), *_held(data), *(first if repeats else ())])
 
-        def digest():
-            _set_epoch(self.data, 0)
-            hashed = hashlib.sha256()
-            with _own_randomness(self.place, seed=0):
-                for tensor in next(_batches(self.data, self.settings["batch_size"])):
-                    hashed.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-                    hashed.update(tensor.cpu().contiguous().numpy().tobytes())
-            return hashed.hexdigest()[:16]
+    def _first_batch(self, data):
+        _set_epoch(self.data, 0)  # no epoch is ever set for the validation
+        with _own_randomness(self.place, seed=0):
+            return next(self._batches_of(data))
 
-        first = digest()
-        return first if digest() == first else "never the same twice"
+    def _batches_of(self, data):
+        """Batches of the size that the data have, or else of that of the training."""
+        return _batches(data, getattr(data, "batch_size", None) or self.settings["batch_size"])
 
     def train_epoch(self, bar, after_step=None):
         """Train for one epoch; False, with the weights from before it, if it went wrong."""
@@ -395,9 +415,9 @@ class _Run:
         recent: deque = deque()  # embeddings and targets of the last batches,
         held = 0  # about RECENT embeddings
         with _own_randomness(self.place, _epoch_seed(self.settings["seed"], epoch)):
-            for batch in _batches(self.data, self.settings["batch_size"]):
+            for batch in self._batches_of(self.data):
                 value, embeddings = self._loss_of(batch)
-                rate = self.optimizer.param_groups[0]["lr"]
+                rate = float(self.optimizer.param_groups[0]["lr"])  # a tensor would change
                 self._step(value)
                 values.append(value.detach())
                 sizes.append(embeddings.shape[1])
@@ -491,8 +511,7 @@ class _Run:
         self.trained.eval()
         losses, sizes = [], []
         with torch.no_grad(), _own_randomness(self.place, seed=0):
-            size = getattr(validation, "batch_size", None) or self.settings["batch_size"]
-            for batch in _batches(validation, size):
+            for batch in self._batches_of(validation):
                 losses.append(self._loss_of(batch)[0])
                 sizes.append(batch[0].shape[1])
         values, best = self.history.validation_loss, self.history.best_epoch
@@ -543,8 +562,6 @@ class _Run:
                     f"checkpoint {path} is of a training with {name} = "
                     f"{state['settings'].get(name)}, expected {value}"
                 )
-        if (state["schedule"] is None) != (self.schedule is None):
-            raise ValueError(f"checkpoint {path} is of a training with another schedule")
         for name, part in self.trained.items():
             part.load_state_dict(state["weights"][name])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -561,9 +578,48 @@ def _described(loss):
     if isinstance(loss, partial):
         given = [*map(repr, loss.args), *(f"{k}={v!r}" for k, v in loss.keywords.items())]
         return f"{_described(loss.func)}({', '.join(given)})"
-    if isinstance(loss, nn.Module):
-        return repr(loss)
-    return getattr(loss, "__qualname__", type(loss).__name__)
+    if hasattr(loss, "__qualname__"):
+        return loss.__qualname__
+    is_module = isinstance(loss, nn.Module)
+    name = repr(loss) if is_module else type(loss).__name__
+    # Other values than these may be shown by their place in memory, which is another each time.
+    values = [
+        f"{k}={v}"
+        for part in (loss.modules() if is_module else [loss])
+        for k, v in getattr(part, "__dict__", {}).items()
+        if isinstance(v, Number | str) and k != "training"  # a mode, not a setting
+    ]
+    return f"{name} with {', '.join(values)}" if values else name
+
+
+def _examples(data):
+    return len(getattr(data, "dataset", data))
+
+
+def _held(data):
+    """What a set holds in memory: numbers and words, also of the set behind a loader or a part."""
+    for name in HELD:
+        value = getattr(data, name, ())
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, list | range) and all(isinstance(k, int) for k in part):
+                part = np.array(part)
+            # An array of objects holds their places in memory, which are others each time.
+            plain = isinstance(part, np.ndarray) and part.dtype.kind in "biufcU"
+            if plain or isinstance(part, Tensor):
+                yield part
+    if getattr(data, "dataset", None) is not None:
+        yield from _held(data.dataset)
+
+
+def _digest(arrays):
+    """Hash of arrays and tensors: of their types, shapes and bytes."""
+    hashed = hashlib.sha256()
+    for array in arrays:
+        hashed.update(f"{array.dtype} {tuple(array.shape)}".encode())
+        if isinstance(array, Tensor):  # as bytes, since NumPy has no bfloat16
+            array = array.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        hashed.update(np.ascontiguousarray(array).view(np.uint8).data)
+    return hashed.hexdigest()[:16]
 
 
 def _steps(data, batch_size):

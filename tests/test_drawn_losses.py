@@ -136,6 +136,19 @@ def test_labels_that_could_mean_either_are_refused():
         contrastive(Z, Z, SAME.long())
 
 
+@pytest.mark.parametrize("loss", [contrastive, cosine, cosine_triplet, euclidean, triplet])
+@pytest.mark.parametrize("position", [0, 1, 2])
+@pytest.mark.parametrize(("made", "kind"), [(np.array, "ndarray"), (list, "list")])
+def test_what_is_no_tensor_is_told(loss, position, made, kind):
+    given = {contrastive: [Z, Z, SAME], cosine: [Z, Z], euclidean: [Z, Z]}.get(loss, [Z, Z, Z])
+    position = min(position, len(given) - 1)
+    name = "same" if given[position] is SAME else "embeddings"
+    given[position] = made(given[position].tolist())
+    fault = rf"{name} must be a tensor, got {kind}; torch\.as_tensor makes one"
+    with pytest.raises(TypeError, match=fault):
+        loss(*given)
+
+
 @st.composite
 def triplets(draw):
     """Embeddings of triplets, some positives identical to their anchors, with a margin."""

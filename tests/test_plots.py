@@ -184,6 +184,17 @@ def test_every_figure_with_names_of_the_reader_finds_their_font(installed, ax, t
     assert all(text.get_fontfamily() == families for text in ax.get_legend().get_texts())
 
 
+def test_fonts_for_a_text_that_a_page_sets_itself(installed, ax, tmp_path):
+    installed.append(write_font(tmp_path / "both.ttf", "Two Kanji", "漢字"))
+    assert plots.fonts_for("déjà") == ["DejaVu Sans"]
+    assert plots.fonts_for("漢字 1") == ["DejaVu Sans", "Two Kanji"]
+    ax.set_title("漢字", fontfamily=plots.fonts_for("漢字"))
+    ax.figure.canvas.draw()  # a missing character would be a warning, and so an error
+    with pytest.warns(UserWarning, match="no font on this machine has 不") as told:
+        assert plots.fonts_for("不良") == ["DejaVu Sans"]
+    assert told[0].filename == __file__
+
+
 def test_a_font_of_the_style_that_has_all_characters_is_kept(installed, ax, monkeypatch):
     monkeypatch.setattr(font_manager, "findSystemFonts", None)  # no other is looked for
     assert draw_names(["OK", "Ausschuß ½ Ж"], ax).get_fontfamily() == ["DejaVu Sans"]

@@ -1,5 +1,6 @@
 import re
 import time
+from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import torch
 from pytorch_metric_learning import losses as pml
 from sklearn.metrics import roc_auc_score
 from torch import nn
-from torch.optim.lr_scheduler import OneCycleLR
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Subset
+from torch.optim.lr_scheduler import LambdaLR, MultiStepLR, OneCycleLR, SequentialLR, StepLR
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Subset, TensorDataset
 
 from snnlib import training
 from snnlib.encoders import mlp
@@ -210,7 +211,7 @@ def test_a_checkpoint_runs_no_code(blobs, tmp_path):
         (mlp(16, 8, 4, seed=0), {"seed": 7}, "seed = 0, expected 7"),
         (mlp(16, 8, 4, seed=0), {"batch_size": 8}, "batch_size = 16, expected 8"),
         (mlp(16, 8, 4, seed=0), {"n": 90}, "examples = 100, expected 90"),
-        (mlp(16, 8, 4, seed=0), {"schedule": one_cycle}, "another schedule"),
+        (mlp(16, 8, 4, seed=0), {"schedule": one_cycle}, "schedule = None, expected OneCycleLR"),
         (
             mlp(16, 8, 4, seed=0),
             {"loss": partial(contrastive, margin=2.0)},
@@ -577,12 +578,295 @@ class Varied(PairDataset):
         return images + torch.rand(1), same
 
 
-def test_data_that_vary_may_go_on_all_the_same(blobs, tmp_path):
+class VariedByNumPy(PairDataset):
+    """The same by a generator that is not PyTorch's, which no seed of `fit` reaches."""
+
+    def batch(self, indices):
+        images, same = super().batch(indices)
+        return images + np.random.default_rng().random(dtype=np.float32), same
+
+
+@pytest.mark.parametrize("varied", [Varied, VariedByNumPy])
+def test_data_that_vary_may_go_on_all_the_same(blobs, tmp_path, varied):
     file = tmp_path / "encoder.pt"
     for _ in range(2):
-        data = Varied(blobs, 100, seed=0)
+        data = varied(blobs, 100, seed=0)
         history = train(mlp(16, 8, 4, seed=0), blobs, data=data, checkpoint=file)
     assert len(history.loss) == 4
+
+
+class Hinge:
+    """A loss with a setting, as an object of its own; its `squared` is no plain value."""
+
+    def __init__(self, margin):
+        self.margin, self.squared = margin, [True]
+
+    def __call__(self, *batch):
+        return contrastive(*batch, self.margin)
+
+
+class HingeModule(Hinge, nn.Module):
+    """The same as a module, which does not show its margin by itself."""
+
+    def __init__(self, margin):
+        nn.Module.__init__(self)
+        Hinge.__init__(self, margin)
+
+
+def steps_of(gamma):
+    return lambda optimizer, steps: StepLR(optimizer, 5, gamma)
+
+
+def milestones(*at):
+    return lambda optimizer, steps: MultiStepLR(optimizer, at)
+
+
+def in_turn(gamma):
+    """One schedule after the other."""
+
+    def both(optimizer, steps):
+        return SequentialLR(optimizer, [StepLR(optimizer, 2, g) for g in (0.9, gamma)], [6])
+
+    return both
+
+
+def halved(optimizer, steps):
+    return LambdaLR(optimizer, lambda step: 0.5 ** (step / steps))
+
+
+def rate_as_a_tensor(parameters):
+    """A schedule changes it in place."""
+    return torch.optim.Adam(parameters, lr=torch.tensor(0.01))
+
+
+def same_start(rate):
+    return lambda optimizer, steps: OneCycleLR(
+        optimizer, max_lr=rate, total_steps=steps, div_factor=rate / 1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "then", "now", "message"),
+    [
+        ("schedule", one_cycle, None, "schedule = OneCycleLR, expected None"),
+        ("schedule", one_cycle, halved, "schedule = OneCycleLR, expected LambdaLR"),
+        ("schedule", steps_of(0.5), steps_of(0.9), r"StepLR gamma = 0\.5, expected 0\.9"),
+        ("schedule", milestones(3, 5), milestones(3, 6), r"LR milestones = .*5: 1.*6: 1"),
+        ("schedule", in_turn(0.5), in_turn(0.7), r"'gamma': 0\.5.*, expected .*'gamma': 0\.7"),
+        (
+            "schedule",
+            training.one_cycle(0.1),
+            training.one_cycle(0.2),
+            r"OneCycleLR lr = \[0\.004\d*\], expected \[0\.008\d*\]",
+        ),
+        (
+            "schedule",
+            same_start(0.1),
+            same_start(0.2),
+            r"OneCycleLR max_lr = \[0\.1\], expected \[0\.2\]",
+        ),
+        (
+            "loss",
+            Hinge(1.0),
+            Hinge(2.0),
+            r"loss = Hinge with margin=1\.0, expected Hinge with margin=2\.0",
+        ),
+        (
+            "loss",
+            HingeModule(1.0),
+            HingeModule(2.0),
+            r"HingeModule\(\) with margin=1\.0, expected HingeModule\(\) with margin=2\.0",
+        ),
+        (
+            "loss",
+            partial(Hinge(1.0)),
+            partial(Hinge(2.0)),
+            r"Hinge with margin=1\.0\(\), expected Hinge with margin=2\.0\(\)",
+        ),
+    ],
+)
+def test_checkpoints_of_other_numbers(blobs, tmp_path, setting, then, now, message):
+    file = tmp_path / "run.pt"
+    train(mlp(16, 8, 4, seed=0), blobs, checkpoint=file, **{setting: then})
+    with pytest.raises(ValueError, match=rf"run\.pt is of a training with .*{message}"):
+        train(mlp(16, 8, 4, seed=0), blobs, checkpoint=file, **{setting: now})
+
+
+def with_a_new_image(image_set, k):
+    images = image_set.images.copy()
+    images[k] += 0.1
+    return replace(image_set, images=images)
+
+
+def with_a_new_label(image_set, k):
+    labels = image_set.labels.copy()
+    labels[k] = (labels[k] + 1) % 3
+    return replace(image_set, labels=labels)
+
+
+def tensors(image_set):
+    return TensorDataset(torch.from_numpy(image_set.images), torch.from_numpy(image_set.labels))
+
+
+def in_sixteens(data):
+    return DataLoader(data, batch_size=16)
+
+
+def all_kinds_alike(first, *others):
+    """A loss of any batch, be it pairs, triplets or labelled images."""
+    return first.square().mean()
+
+
+#: Sets of all kinds, with the positions of the images that the first batch shows.
+SETS = {
+    "pairs": lambda s: (data := PairDataset(s, 100, seed=0), data.pairs[:16]),
+    "triplets": lambda s: (data := TripletDataset(s, 100, seed=0), data.triplets[:16]),
+    "batches": lambda s: (data := BatchDataset(s, 10, 2, 8, seed=0), data.batches[0]),
+    "varied": lambda s: (data := VariedByNumPy(s, 100, seed=0), data.pairs[:16]),
+    "loader": lambda s: (in_sixteens(tensors(s)), range(16)),
+    "part": lambda s: (in_sixteens(Subset(tensors(s), range(120))), range(16)),
+}
+
+
+@pytest.mark.parametrize("changed", [with_a_new_image, with_a_new_label])
+@pytest.mark.parametrize("kind", SETS)
+def test_what_the_first_batch_does_not_show_counts_too(blobs, tmp_path, kind, changed):
+    file, (data, shown) = tmp_path / "run.pt", SETS[kind](blobs)
+    train(mlp(16, 8, 4, seed=0), blobs, all_kinds_alike, data=data, checkpoint=file)
+    hidden = np.setdiff1d(range(120), shown)[-1]
+    other, _ = SETS[kind](changed(blobs, hidden))
+    with pytest.raises(ValueError, match=r"with data = \w{16}, expected \w{16}"):
+        train(mlp(16, 8, 4, seed=0), blobs, all_kinds_alike, data=other, checkpoint=file)
+
+
+@pytest.mark.parametrize("as_positions", [list, np.array])
+def test_another_part_of_a_set_is_other_data(blobs, tmp_path, as_positions):
+    """Two folds that begin alike and are as large."""
+    one, two = [*range(60), *range(80, 100)], [*range(60), *range(100, 120)]
+
+    def train_on(fold):
+        data = in_sixteens(Subset(tensors(blobs), as_positions(fold)))
+        settings = {"data": data, "checkpoint": tmp_path / "run.pt"}
+        train(mlp(16, 8, 4, seed=0), blobs, all_kinds_alike, **settings)
+
+    train_on(one)
+    train_on(one)
+    with pytest.raises(ValueError, match=r"with data = \w{16}, expected \w{16}"):
+        train_on(two)
+
+
+def test_values_that_are_no_numbers(blobs, tmp_path):
+    """Words count; an array of objects holds their places in memory, which differ each time."""
+
+    def train_with(names):
+        data = in_sixteens(tensors(blobs))
+        data.dataset.labels = np.array(names)
+        settings = {"data": data, "checkpoint": tmp_path / "run.pt"}
+        train(mlp(16, 8, 4, seed=0), blobs, all_kinds_alike, **settings)
+
+    train_with([object(), None])
+    train_with([None, object()])
+    with pytest.raises(ValueError, match="with data"):
+        train_with(["low", "mid"])
+
+
+def test_a_checkpoint_of_images_in_half_precision(blobs, tmp_path):
+    """NumPy has no bfloat16."""
+
+    def train_on(images):
+        data = in_sixteens(TensorDataset(images.bfloat16(), torch.from_numpy(blobs.labels)))
+        settings = {"data": data, "checkpoint": tmp_path / "run.pt"}
+        train(mlp(16, 8, 4, seed=0).bfloat16(), blobs, all_kinds_alike, **settings)
+
+    images = torch.from_numpy(blobs.images)
+    train_on(images)
+    train_on(images)
+    with pytest.raises(ValueError, match="with data"):
+        train_on(images + 1)
+
+
+def test_checkpoints_of_other_validation(blobs, tmp_path):
+    file = tmp_path / "run.pt"
+
+    def train_beside(validation):
+        train(mlp(16, 8, 4, seed=0), blobs, checkpoint=file, validation=validation)
+
+    validation = PairDataset(blobs, 40, seed=9)
+    hidden = np.setdiff1d(range(120), validation.pairs[:16])[-1]
+    train_beside(None)
+    with pytest.raises(ValueError, match=r"with validation = None, expected \w{16}"):
+        train_beside(validation)
+    file.unlink()
+    train_beside(validation)
+    with pytest.raises(ValueError, match=r"with validation = \w{16}, expected None"):
+        train_beside(None)
+    for other in (
+        PairDataset(blobs, 40, seed=8),
+        PairDataset(blobs, 41, seed=9),
+        PairDataset(with_a_new_image(blobs, hidden), 40, seed=9),
+        DataLoader(validation, batch_size=8),
+    ):
+        with pytest.raises(ValueError, match=r"with validation = \w{16}, expected \w{16}"):
+            train_beside(other)
+
+
+def test_images_that_validation_reads_one_by_one_are_counted(blobs, tmp_path):
+    def train_beside(n):
+        part = replace(blobs, images=blobs.images[:n], labels=blobs.labels[:n])
+        settings = {"validation": in_sixteens(Items(part)), "checkpoint": tmp_path / "run.pt"}
+        train(mlp(16, 8, 4, seed=0), blobs, all_kinds_alike, **settings)
+
+    train_beside(120)
+    with pytest.raises(ValueError, match=r"with validation = \w{16}, expected \w{16}"):
+        train_beside(119)
+
+
+def test_a_checkpoint_leaves_the_epoch_of_the_validation(blobs, tmp_path):
+    losses = []
+    for file in (None, tmp_path / "run.pt"):
+        validation = PairDataset(blobs, 40, seed=9)
+        validation.set_epoch(3)
+        history = train(mlp(16, 8, 4, seed=0), blobs, checkpoint=file, validation=validation)
+        assert validation.epoch == 3
+        losses.append(history.validation_loss)
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"schedule": training.one_cycle(0.1)},
+        {"schedule": steps_of(0.5)},
+        {"schedule": milestones(3, 15)},
+        {"schedule": in_turn(0.5)},
+        {"schedule": halved},
+        {"schedule": steps_of(0.5), "optimizer": rate_as_a_tensor},
+        {"loss": Hinge(2.0)},
+        {"loss": HingeModule(2.0)},
+        {"validation": lambda blobs: PairDataset(blobs, 40, seed=9)},
+        {"validation": lambda blobs: DataLoader(PairDataset(blobs, 40, seed=9), batch_size=8)},
+        {"data": lambda blobs: DataLoader(PairDataset(blobs, 100, seed=0), batch_size=16)},
+        {"data": lambda blobs: Varied(blobs, 100, seed=0)},
+    ],
+    ids=lambda settings: " ".join(settings) or "plain",
+)
+def test_an_unchanged_training_goes_on_as_if_unbroken(blobs, tmp_path, settings):
+    def set_up():
+        sets = {k: settings[k](blobs) for k in ("data", "validation") if k in settings}
+        return settings | sets | {"checkpoint": tmp_path / "run.pt"}
+
+    def cut_off(history):
+        if len(history.loss) == 3:
+            raise Interrupt
+
+    unbroken, resumed = with_dropout(), with_dropout(seed=5)
+    expected = train(unbroken, blobs, **set_up() | {"checkpoint": None})
+    with pytest.raises(Interrupt):
+        train(with_dropout(), blobs, after_epoch=cut_off, **set_up())
+    history = train(resumed, blobs, **set_up())
+    assert torch.equal(weights(resumed), weights(unbroken))
+    assert replace(history, seconds=[]) == replace(expected, seconds=[])
 
 
 class TwoViews(Dataset):

@@ -6,7 +6,17 @@ from torch.nn import functional
 __all__ = ["contrastive", "cosine", "cosine_triplet", "euclidean", "triplet"]
 
 
+def check_tensors(name: str, *values: object) -> None:
+    """Refuse arrays and lists, before PyTorch stumbles over them somewhere inside."""
+    for value in values:
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(
+                f"{name} must be a tensor, got {type(value).__name__}; torch.as_tensor makes one"
+            )
+
+
 def _check_same_shape(*embeddings):
+    check_tensors("embeddings", *embeddings)
     if embeddings[0].ndim != 2 or len({z.shape for z in embeddings}) > 1:
         shapes = " and ".join(str(tuple(z.shape)) for z in embeddings)
         raise ValueError(f"embeddings must be tensors of one shape (n, d), got {shapes}")
@@ -37,6 +47,8 @@ def euclidean(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
     Raises
     ------
+    TypeError
+        If embeddings are no tensors.
     ValueError
         If the shapes differ or are not (n, d).
     """
@@ -73,11 +85,12 @@ def contrastive(
     Raises
     ------
     TypeError
-        If `same` is not boolean.
+        If embeddings or `same` are no tensors, or `same` is not boolean.
     ValueError
         If shapes do not match, or the margin is not positive and finite.
     """
     _check_same_shape(first, second)
+    check_tensors("same", same)
     check_margin(margin)
     if same.dtype != torch.bool:
         raise TypeError(f"same must be boolean (True = same class), got {same.dtype}")
@@ -104,6 +117,8 @@ def cosine(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
     Raises
     ------
+    TypeError
+        If embeddings are no tensors.
     ValueError
         If the shapes differ or are not (n, d).
     """
@@ -148,6 +163,8 @@ def cosine_triplet(
 
     Raises
     ------
+    TypeError
+        If embeddings are no tensors.
     ValueError
         If shapes differ or are not (n, d), or the margin is not positive and finite.
     """
@@ -184,6 +201,8 @@ def triplet(
 
     Raises
     ------
+    TypeError
+        If embeddings are no tensors.
     ValueError
         If shapes do not match, or the margin is not positive and finite.
     """

@@ -12,7 +12,7 @@ Embeddings in half precision are widened, also under autocast, and only the loss
 import torch
 from torch.nn import functional
 
-from snnlib.losses.drawn import check_margin, directions
+from snnlib.losses.drawn import check_margin, check_tensors, directions
 
 __all__ = [
     "all_pairs",
@@ -52,7 +52,7 @@ def all_pairs(embeddings: torch.Tensor, labels: torch.Tensor, margin: float = 1.
     Raises
     ------
     TypeError
-        If the labels are not integers.
+        If embeddings or labels are no tensors, or the labels are not integers.
     ValueError
         If shapes do not match, the batch lacks a positive or a negative pair, or the margin is not
         positive and finite.
@@ -88,7 +88,7 @@ def batch_all(embeddings: torch.Tensor, labels: torch.Tensor, margin: float = 0.
     Raises
     ------
     TypeError
-        If the labels are not integers.
+        If embeddings or labels are no tensors, or the labels are not integers.
     ValueError
         If shapes do not match, the batch lacks a positive or a negative pair, or the margin is not
         positive and finite.
@@ -121,7 +121,7 @@ def semi_hard(embeddings: torch.Tensor, labels: torch.Tensor, margin: float = 0.
     Raises
     ------
     TypeError
-        If the labels are not integers.
+        If embeddings or labels are no tensors, or the labels are not integers.
     ValueError
         If shapes do not match, the batch lacks a positive or a negative pair, or the margin is not
         positive and finite.
@@ -156,7 +156,7 @@ def nearest_semi_hard(
     Raises
     ------
     TypeError
-        If the labels are not integers.
+        If embeddings or labels are no tensors, or the labels are not integers.
     ValueError
         If shapes do not match, the batch lacks a positive or a negative pair, or the margin is not
         positive and finite.
@@ -196,7 +196,7 @@ def batch_hard(embeddings: torch.Tensor, labels: torch.Tensor, margin: float = 0
     Raises
     ------
     TypeError
-        If the labels are not integers.
+        If embeddings or labels are no tensors, or the labels are not integers.
     ValueError
         If shapes do not match, the batch lacks a positive or a negative pair, or the margin is not
         positive and finite.
@@ -248,7 +248,7 @@ def supervised_contrastive(
     Raises
     ------
     TypeError
-        If the labels are not integers.
+        If embeddings or labels are no tensors, or the labels are not integers.
     ValueError
         If shapes do not match, the batch lacks a positive or a negative pair, or the temperature
         is not positive and finite.
@@ -321,7 +321,7 @@ def prototype(
     Raises
     ------
     TypeError
-        If the labels are not integers.
+        If embeddings or labels are no tensors, or the labels are not integers.
     ValueError
         If shapes do not match, the batch lacks a positive or a negative pair, or the temperature
         is not positive and finite.
@@ -342,6 +342,8 @@ def prototype(
 
 
 def _check(embeddings, labels, margin=None):
+    check_tensors("embeddings", embeddings)
+    check_tensors("labels", labels)
     if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
         raise ValueError(
             "expected embeddings (n, d) and one label each, got shapes "
