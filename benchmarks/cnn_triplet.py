@@ -33,7 +33,6 @@ from snnlib.nsoartc.dataset import SOURCE as CELL
 from snnlib.nsoartc.loading import load_maps
 from snnlib.nsoartc.networks import fit_front, map_cnn, shift_pins
 from snnlib.sampling import BatchDataset, TripletDataset
-from snnlib.station.inspection import judge
 from snnlib.training import fit_one_cycle
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -132,9 +131,9 @@ def share_right(said, maps):
 def figures_of(station, train, validation, test):
     """Shares of right names and errors, by the nearest anchor and with the limit."""
     balanced = equally_many(test, train)
-    of_test, of_balanced = judge(station, test.images), judge(station, balanced.images)
+    of_test, of_balanced = station.judge(test.images), station.judge(balanced.images)
     figures = {
-        "validation": share_right(judge(station, validation.images).nearest, validation),
+        "validation": share_right(station.judge(validation.images).nearest, validation),
         "accuracy": share_right(of_balanced.nearest, balanced),
     }
     for rule, words in [("nearest", ""), ("verdict", "_with_limit")]:
@@ -154,7 +153,7 @@ def equally_many(test, train):
 
 def other_anchors(station, train, balanced):
     """Right names by anchors of mean maps, and by anchors of the test parts themselves."""
-    network = nn.Sequential(station.front, station.encoder)
+    network = nn.Sequential(station.features.front, station.features.encoder)
     Z, truth = embed(network, balanced.images), balanced.labels
     means = train.class_means()
     of_means = AnchorClassifier().fit(embed(network, means.images), means.labels)

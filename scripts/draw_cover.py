@@ -24,7 +24,6 @@ from snnlib.nsoartc.faces import face
 from snnlib.nsoartc.loading import load_maps
 from snnlib.nsoartc.networks import fit_front, map_cnn, shift_pins
 from snnlib.sampling import BatchDataset
-from snnlib.station.inspection import inspect_part
 from snnlib.training import fit_one_cycle
 
 FILE = Path(__file__).resolve().parent.parent / "figures" / "cover.svg"
@@ -92,12 +91,12 @@ def draw(station):
     """Draw the four panels."""
     test = load_maps("test")
     chosen = balance(test)[0]
-    network = nn.Sequential(station.front, station.encoder)
+    network = nn.Sequential(station.features.front, station.features.encoder)
     points = TSNE(2, perplexity=30, random_state=0).fit_transform(embed(network, chosen.images))
     of_mode = np.flatnonzero(test.names == SHOWN)[:1]
     part = int(np.flatnonzero(chosen.names == SHOWN)[0])
     images = named_images("test", of_mode).images[0]
-    verdict = inspect_part(station, images)
+    verdict = station.explain(images)
 
     figure = plt.figure(figsize=(15, 5.2), layout="none")
     cameras = [figure.add_axes((0.025, y, 0.29, 0.26)) for y in (0.64, 0.36, 0.08)]
@@ -105,13 +104,13 @@ def draw(station):
     draw_cameras(cameras, images)
     seen = figure.add_axes((0.37, 0.08, 0.26, 0.82))
     heading(seen, 2, "its map, pin by pin")
-    face(verdict.seen[0], [verdict.tile], seen, vmax=8)
+    face(verdict.seen[0], [verdict.place], seen, vmax=8)
     seen.set_aspect("auto")
     seen.set(xlabel="", ylabel="", xticks=[], yticks=[])
     plane = figure.add_axes((0.685, 0.18, 0.3, 0.72))
     heading(plane, 3, "its place among others")
     draw_plane(plane, points, chosen.labels, chosen.class_names, part)
-    column, row = verdict.tile
+    column, row = verdict.place
     word = "PASS" if verdict.passes else "STOP"
     words = f"4  {word}: {verdict.name}, pin {column} in row {row}"
     plane.set_xlabel(words, color=plots.DIFFERENT, fontsize=17, fontweight="bold", labelpad=14)

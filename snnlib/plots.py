@@ -359,7 +359,7 @@ def _verdict(ax, words, passes, family):
 
 def heat_map(
     photograph: np.ndarray,
-    heat: np.ndarray,
+    heat: np.ndarray | None,
     words: str,
     passes: bool,
     ax: Axes | None = None,
@@ -375,8 +375,9 @@ def heat_map(
     ----------
     photograph : ndarray, shape (h, w) or (h, w, 3), uint8 or uint16
         The part, grey or in colour.
-    heat : ndarray, shape (r, c)
-        How unusual each place is, in units of the limit, on a grid that may be coarser.
+    heat : ndarray, shape (r, c), or None
+        How unusual each place is, in units of the limit, on a grid that may be coarser; None if
+        nothing is known of places.
     words : str
         The verdict, written above.
     passes : bool
@@ -399,12 +400,23 @@ def heat_map(
         If a shape is another, the heat is not finite, or the box is empty or reaches beyond the
         photograph.
     """
-    left, top, right, bottom = _check_heat(photograph, heat, box)
+    sides = _check_heat(photograph, heat, box)
     ax = ax or plt.gca()
     height, width = photograph.shape[:2]
     if photograph.dtype == np.uint16:
         photograph = (photograph >> 8).astype(np.uint8)  # a screen shows no more
     ax.imshow(photograph, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+    if heat is not None:
+        _lay_over(ax, heat, sides, passes)
+    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    _verdict(ax, words, passes, _families([words]))
+    return ax
+
+
+def _lay_over(ax, heat, sides, passes):
+    """Draw heat between the sides of a box, and a ring around the hottest place."""
+    left, top, right, bottom = sides
     ax.imshow(
         heat,
         cmap=_glow(),
@@ -421,10 +433,6 @@ def heat_map(
         ring = ax.plot(x, y, "o", ms=18, mfc="none", mec=DIFFERENT, mew=2.5, clip_on=False)
         # A rim of white, since the photograph may have any colour.
         plt.setp(ring, path_effects=[withStroke(linewidth=5, foreground="white")])
-    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
-    ax.spines[:].set_visible(False)
-    _verdict(ax, words, passes, _families([words]))
-    return ax
 
 
 def _check_heat(photograph, heat, box):
@@ -433,9 +441,9 @@ def _check_heat(photograph, heat, box):
         raise TypeError(f"the photograph must be uint8 or uint16, got {photograph.dtype}")
     if photograph.ndim not in (2, 3) or photograph.shape[2:] not in ((), (3,)):
         raise ValueError(f"expected a photograph (h, w) or (h, w, 3), got {photograph.shape}")
-    if heat.ndim != 2 or not heat.size:
+    if heat is not None and (heat.ndim != 2 or not heat.size):
         raise ValueError(f"expected heat (r, c), got {heat.shape}")
-    if not np.isfinite(heat).all():
+    if heat is not None and not np.isfinite(heat).all():
         row, column = np.argwhere(~np.isfinite(heat))[0]
         raise ValueError(f"heat must be finite, got {heat[row, column]} at ({row}, {column})")
     height, width = photograph.shape[:2]

@@ -18,13 +18,14 @@ READY = {
     "siamese_inspection": ("scaler", "encoder", "plain", "anchors"),
     "cnn_triplet_inspection": ("scaler", "whitening", "front", "encoder", "station"),
     "choosing_a_method": ("front", "encoder", "anchors"),
-    "signing_off": ("scaler", "front", "encoder", "network", "anchors", "kept_aside"),
+    "signing_off": ("scaler", "front", "encoder", "network", "station", "kept_aside"),
 }
 
 
 def watch(ready):
     """Refuse the test set until the names are there and what they stand for is fitted."""
     import IPython
+    from sklearn.base import BaseEstimator
     from sklearn.utils.validation import check_is_fitted
 
     from snnlib.nsoartc import dataset, loading
@@ -39,7 +40,7 @@ def watch(ready):
                 for name in ready:
                     thing = page[name]
                     for part in thing.values() if isinstance(thing, dict) else [thing]:
-                        if hasattr(part, "fit"):
+                        if isinstance(part, BaseEstimator):
                             check_is_fitted(part)
             return function(*arguments, **settings)
 

@@ -435,6 +435,35 @@ def test_triplets(toys, no_processes):
     check_measured_anew(toys, script, ["source procedure", "snnlib"], ["make_s", "epoch_s_max"])
 
 
+# Photographs
+
+
+@needs_account
+def test_station(toys, no_processes):
+    few = {"COUNTS": (40,), "SIDES": (64,), "DISTINCT": 20, "PIXELS": 96, "JUDGED": 8}
+    script = toys.load("station", PATCHES=3_000, has_anomalib=lambda: False, **few)
+    check_measured_anew(toys, script, ["photographs", "coreset"], ["features_ms", "memory_mib"])
+
+
+@pytest.mark.parametrize("kept", [None, 50])
+def test_station_against_patchcore(toys, kept, tmp_path):
+    """The race, with our own side in place of anomalib, which is not among our packages."""
+    script = toys.load("station", LEARNED=10, TESTED=6, SIDE=64, ROUNDS=1)
+    files = script.write_pins(tmp_path / "pins")
+    assert {name: len(parts) for name, parts in files.items()} == {
+        "learned": 10,
+        "good": 6,
+        "bent": 6,
+    }
+    toys.patch.setattr(script, "KEPT", {"as many patches": kept})
+    toys.patch.setattr(script, "theirs", lambda files, kept: script.ours(files))
+    record = importlib.import_module("recording").begin(script.__file__, "pins")
+    script.race(record, files)
+    (run,) = toys.read(script)["runs"]
+    check_figures(run["figures"])
+    assert run["figures"]["auc"] == run["figures"]["peer_auc"]
+
+
 # Maps
 
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from snnlib.station.limits import conformal_limit, quantile_limit
+from snnlib.station.limits import conformal_limit, quantile_limit, tolerance_limit
 
-LIMITS = [quantile_limit, conformal_limit]
+LIMITS = [quantile_limit, conformal_limit, tolerance_limit]
 SCORES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
 SHARES = st.floats(0, 0.99)
 
@@ -85,6 +85,69 @@ def test_new_parts_within_the_conformal_limit_follow_the_beta_law(n, share, kind
     assert stats.kstest(coverage, law.cdf).pvalue > 0.01
     assert coverage.mean() == pytest.approx(k / (n + 1), abs=4 * law.std() / np.sqrt(len(sets)))
     assert 1 - share - 1e-9 <= k / (n + 1) <= 1 - share + 1 / (n + 1)
+
+
+@pytest.mark.parametrize(
+    ("n", "rank"),
+    [(58, None), (59, 1), (92, 1), (93, 2), (123, 2), (124, 3), (153, 4), (181, 5), (208, 6)],
+)
+def test_published_numbers_of_parts(n, rank):
+    """Of 59 the largest, of 93 the second largest …: Wilks' formula for 95 % at 95 %."""
+    scores = np.arange(n)
+    limit = tolerance_limit(scores, 0.05)
+    assert limit == (math.inf if rank is None else n - rank)
+
+
+@pytest.mark.parametrize(
+    ("share", "confidence", "needed"), [(0.1, 0.9, 22), (0.1, 0.95, 29), (0.05, 0.99, 90)]
+)
+def test_as_few_parts_as_the_confidence_needs(share, confidence, needed):
+    scores = np.random.default_rng(needed).normal(size=needed)
+    assert tolerance_limit(scores, share, confidence) == scores.max()
+    assert tolerance_limit(scores[1:], share, confidence) == math.inf
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.2, 0.5])
+@pytest.mark.parametrize("confidence", [0.6, 0.9, 0.95, 0.99])
+def test_tolerance_rank_equal_to_that_of_the_beta_law(share, confidence):
+    """The least k whose coverage, Beta(k, n + 1 - k), is enough with the confidence."""
+    for n in (1, 2, 10, 59, 100, 331, 500):
+        scores = np.arange(1, n + 1)
+        k = np.arange(1, n + 1)
+        enough = k[stats.beta(k, n + 1 - k).sf(1 - share) >= confidence]
+        expected = enough[0] if len(enough) else math.inf
+        assert tolerance_limit(scores, share, confidence) == expected, n
+
+
+@pytest.mark.parametrize(("n", "share", "confidence"), [(59, 0.05, 0.95), (150, 0.1, 0.9)])
+def test_most_calibration_sets_keep_the_promise(n, share, confidence):
+    sets = np.random.default_rng(0).random((4000, n))
+    beyond = 1 - np.array([tolerance_limit(scores, share, confidence) for scores in sets])
+    kept = (beyond <= share).mean()
+    # One rank less would not be enough.
+    k = next(k for k in range(1, n + 1) if stats.beta(k, n + 1 - k).sf(1 - share) >= confidence)
+    expected = stats.beta(k, n + 1 - k).sf(1 - share)
+    error = np.sqrt(expected * (1 - expected) / len(sets))
+    assert kept == pytest.approx(expected, abs=4 * error)
+    assert kept >= confidence - 4 * error
+
+
+def test_a_sure_promise_is_the_stricter_one():
+    scores = np.random.default_rng(0).normal(size=500)
+    on_average, surely = conformal_limit(scores, 0.05), tolerance_limit(scores, 0.05)
+    assert quantile_limit(scores, 0.05) <= on_average < surely < tolerance_limit(scores, 0.05, 0.99)
+
+
+@given(SCORES, SHARES, st.floats(0.01, 0.99), st.floats(0.01, 0.99))
+def test_more_confidence_never_lowers_a_limit(scores, share, one, other):
+    limits = [tolerance_limit(scores, share, c) for c in sorted((one, other))]
+    assert limits[0] <= limits[1]
+
+
+@pytest.mark.parametrize("confidence", [0, 1, -0.5, 1.5, math.nan])
+def test_a_confidence_out_of_range(confidence):
+    with pytest.raises(ValueError, match="confidence must lie between 0 and 1, got"):
+        tolerance_limit(np.arange(100), 0.1, confidence)
 
 
 def test_new_parts_beyond_the_quantile_limit_are_a_little_more():

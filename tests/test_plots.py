@@ -304,6 +304,15 @@ def test_a_part_that_passes_has_no_ring(ax):
     assert to_rgb(ax._left_title.get_color()) == to_rgb(plots.SAME)
 
 
+@pytest.mark.parametrize("passes", [True, False])
+def test_a_photograph_of_whose_places_nothing_is_known(ax, passes):
+    plots.heat_map(GREY, None, "words", passes, ax)
+    assert len(ax.images) == 1
+    assert not ax.lines
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0, 400), (200, 0))
+    assert ax.get_title(loc="left") == "words"
+
+
 def test_photographs_in_colour_and_of_sixteen_bits(whole):
     cold = np.zeros((2, 2))
     colour = np.zeros((200, 400, 3), np.uint8)

@@ -34,6 +34,7 @@ LEARNING = {
     "losses": set(),
     "augmentation": set(),
     "encoders": set(),
+    "backbones": {"extras"},
     "weights": {"whole_files"},
     "whitening": set(),
     "training": {"encoders", "weights"},
@@ -44,7 +45,7 @@ LEARNING = {
 }
 ROOMS = LEARNING | {
     "quality": set(),
-    "station": {"embedding", "encoders", "extras", "images", "plots", "weights"},
+    "station": {*LEARNING} - {"data", "keras_triplets", "array_cache", "whole_files"},
     "nsoartc": {*LEARNING, "station"},
     "book": {"extras"},
 }
@@ -58,8 +59,20 @@ NEEDED = {
     "training": {"torch"},
     "embedding": {"torch"},
     "sampling": {"torch"},
-    "station.inspection": {"torch"},
-    "station.deployment": {"torch"},
+    "backbones": {"torch"},
+    **{
+        f"station.{module}": {"torch"}
+        for module in (
+            "deployment",
+            "evidence",
+            "features",
+            "learning",
+            "looking",
+            "onnx_graph",
+            "saving",
+            "station",
+        )
+    },
     "nsoartc.networks": {"torch"},
     "nsoartc.connector": {"torch"},
     "plots": {"matplotlib"},
@@ -190,7 +203,16 @@ def test_without_any_extra_a_module_works_or_names_it(module):
 def test_what_must_be_installed_is_what_training_and_judging_need():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {re.match(r"[\w-]+", wanted)[0] for wanted in project["dependencies"]}
-    assert names == {"numpy", "pandas", "pillow", "scikit-learn", "scipy", "torch", "tqdm"}
+    assert names == {
+        "numpy",
+        "pandas",
+        "pillow",
+        "scikit-learn",
+        "scipy",
+        "threadpoolctl",
+        "torch",
+        "tqdm",
+    }
 
 
 def test_the_library_alone_loads_nothing_heavy():

@@ -6,7 +6,7 @@ from snnlib.images import ImageSet
 from snnlib.nsoartc.dataset import SOURCE, unit_space
 from snnlib.nsoartc.failure_modes import OK
 from snnlib.nsoartc.networks import PINS
-from snnlib.station.inspection import Station, set_up
+from snnlib.station.station import Station
 
 __all__ = ["connector_station"]
 
@@ -41,15 +41,15 @@ def connector_station(
     Raises
     ------
     ValueError
-        As `snnlib.station.inspection.set_up`.
+        As `snnlib.station.station.Station.of_encoder`.
     """
-    return set_up(
+    return Station.of_encoder(
         encoder,
         train,
         calibration,
         good=OK,
         tiles=PINS,
         front=front,
-        preparation=unit_space() if train.source == SOURCE else None,
+        transform=unit_space() if train.source == SOURCE else None,
         false_alarms=false_alarms,
     )

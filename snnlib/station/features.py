@@ -1,0 +1,306 @@
+"""What a network sees in a photograph: a few hundred values for all of it, and values by place."""
+
+import copy
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from snnlib.backbones import MEAN, SCALE, Backbone, InvertedResidual, SameConv2d
+from snnlib.embedding import embed
+from snnlib.encoders import place_of
+from snnlib.station.onnx_graph import Graph
+
+__all__ = ["EmbeddingFeatures", "Features", "MapFeatures", "Pooled"]
+
+INPUT, POINTS, PATCHES = "images", "points", "patches"
+AT_A_TIME = 8  # photographs: more of them take more memory, and no less time
+
+
+class Features(Protocol):
+    """What a station asks of its features."""
+
+    def describe(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Describe images.
+
+        Parameters
+        ----------
+        images : ndarray, shape (n, c, h, w), floating point
+            Prepared images.
+
+        Returns
+        -------
+        points : ndarray, shape (n, d), float32
+            Values of each image as a whole.
+        patches : ndarray, shape (n, p, r, s), float32, or None
+            Values of each place of a grid of r rows and s columns over the image; None if the
+            network does not tell places apart.
+        """
+
+    def seen(self, images: np.ndarray) -> np.ndarray:
+        """Show images as the network sees them.
+
+        Parameters
+        ----------
+        images : ndarray, shape (n, c, h, w), floating point
+            Prepared images.
+
+        Returns
+        -------
+        ndarray, shape (n, c', h', w')
+        """
+
+    def of_seen(self, images: np.ndarray) -> np.ndarray:
+        """Describe what `seen` shows, each image as a whole.
+
+        Parameters
+        ----------
+        images : ndarray, shape (n, c', h', w'), floating point
+
+        Returns
+        -------
+        ndarray, shape (n, d), float32
+        """
+
+
+class EmbeddingFeatures:
+    """An encoder that makes one point of an image, run by PyTorch.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        Maps what the front puts out to (n, d). What is done to its weights later changes nothing
+        here.
+    front : torch.nn.Module, optional
+        What is done to images before: maps (n, c, h, w) to images again.
+    """
+
+    def __init__(self, encoder: nn.Module, front: nn.Module | None = None) -> None:
+        self.encoder, self.front = copy.deepcopy(encoder).eval(), copy.deepcopy(front)
+        if self.front is not None:
+            self.front.eval().to(place_of(encoder).device)
+
+    def describe(self, images: np.ndarray) -> tuple[np.ndarray, None]:
+        """Describe images, as `Features` do.
+
+        Parameters
+        ----------
+        images : ndarray, shape (n, c, h, w), floating point
+
+        Returns
+        -------
+        points : ndarray, shape (n, d), float32
+        patches : None
+        """
+        network = self.encoder if self.front is None else nn.Sequential(self.front, self.encoder)
+        return embed(network, images), None
+
+    def seen(self, images: np.ndarray) -> np.ndarray:
+        """Show images as the encoder sees them: behind the front.
+
+        Parameters
+        ----------
+        images : ndarray, shape (n, c, h, w), floating point
+
+        Returns
+        -------
+        ndarray, shape (n, c', h', w'), floating point
+        """
+        return images if self.front is None else embed(self.front, images)
+
+    def of_seen(self, images: np.ndarray) -> np.ndarray:
+        """Describe what `seen` shows.
+
+        Parameters
+        ----------
+        images : ndarray, shape (n, c', h', w'), floating point
+
+        Returns
+        -------
+        ndarray, shape (n, d), float32
+        """
+        return embed(self.encoder, images)
+
+
+class Pooled(nn.Module):
+    """Mean and maximum of each value of the maps of a backbone, wherever in the photograph.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Draws the maps.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Describe photographs as a whole.
+
+        Parameters
+        ----------
+        images : Tensor, shape (n, c, h, w), floating point
+            Photographs in [0, 1].
+
+        Returns
+        -------
+        Tensor, shape (n, d)
+            Means, then maxima; d is twice the number of channels of all maps.
+        """
+        return _pooled(self.backbone(images))
+
+
+def _pooled(maps):
+    return torch.cat([m.mean((2, 3)) for m in maps] + [m.amax((2, 3)) for m in maps], dim=1)
+
+
+def _by_place(maps):
+    """Values of all maps for each place of the finest; a place sees its neighbours as well."""
+    finest, *others = maps
+    size = finest.shape[2:]
+    others = [
+        functional.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in others
+    ]
+    return torch.cat([finest, *others], dim=1)
+
+
+class MapFeatures:
+    """A backbone's maps of photographs, pooled and by place.
+
+    The backbones of `snnlib.backbones` are run by ONNX Runtime, on as many threads as PyTorch has;
+    others by PyTorch.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Draws the maps. What is done to its weights later changes nothing here.
+    head : torch.nn.Module, optional
+        What is made of the pooled values: maps (n, d) to (n, e).
+    """
+
+    def __init__(self, backbone: Backbone, head: nn.Module | None = None) -> None:
+        self.backbone, self.head = copy.deepcopy(backbone).eval(), copy.deepcopy(head)
+        if self.head is not None:
+            self.head.eval()
+        ours = type(self.backbone) is Backbone
+        self._session = _session(self.backbone) if ours else None
+
+    def describe(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Describe photographs, as `Features` do.
+
+        Parameters
+        ----------
+        images : ndarray, shape (n, 3, h, w) or (n, 1, h, w), float32
+            Photographs in [0, 1].
+
+        Returns
+        -------
+        points : ndarray, shape (n, d), float32
+        patches : ndarray, shape (n, p, r, s), float32
+            On the grid of the finest map: p values of all maps for each place.
+        """
+        starts = range(0, len(images), AT_A_TIME)
+        found = [self._run(images[start : start + AT_A_TIME]) for start in starts]
+        points, patches = (np.concatenate(part) for part in zip(*found))
+        return self._headed(points), patches
+
+    def seen(self, images: np.ndarray) -> np.ndarray:
+        """Show photographs as the backbone sees them: as they are.
+
+        Parameters
+        ----------
+        images : ndarray, shape (n, c, h, w), float32
+
+        Returns
+        -------
+        ndarray, shape (n, c, h, w), float32
+        """
+        return images
+
+    def of_seen(self, images: np.ndarray) -> np.ndarray:
+        """Describe photographs as a whole.
+
+        Parameters
+        ----------
+        images : ndarray, shape (n, c, h, w), float32
+
+        Returns
+        -------
+        ndarray, shape (n, d), float32
+        """
+        return self.describe(images)[0]
+
+    def _run(self, images):
+        if self._session is not None:
+            return self._session.run([POINTS, PATCHES], {INPUT: images})
+        with torch.inference_mode():
+            maps = self.backbone(torch.tensor(images))
+            return _pooled(maps).numpy(), _by_place(maps).numpy()
+
+    def _headed(self, points):
+        if self.head is None:
+            return points
+        with torch.inference_mode():
+            return self.head(torch.from_numpy(points)).numpy()
+
+
+def _session(backbone):
+    """The backbone as ONNX Runtime runs it, for photographs of any size."""
+    graph = Graph()
+    maps = _maps_in(graph, backbone, INPUT)
+    graph.add("Concat", *_pooled_in(graph, maps), axis=1, output=POINTS)
+    graph.add("Concat", *_by_place_in(graph, maps), axis=1, output=PATCHES)
+    return graph.start(INPUT, "nchw", {POINTS: "nd", PATCHES: "nprs"})
+
+
+def _pooled_in(graph, maps):
+    axes = graph.constant(np.array([2, 3]))
+    for pool in ("ReduceMean", "ReduceMax"):
+        for of_stride in maps:
+            yield graph.add(pool, of_stride, axes, keepdims=0)
+
+
+def _by_place_in(graph, maps):
+    finest, *others = maps
+    yield finest
+    size = graph.add("Shape", finest, start=2)
+    for of_stride in others:
+        wanted = graph.add("Concat", graph.add("Shape", of_stride, end=2), size, axis=0)
+        yield graph.add("Resize", of_stride, "", "", wanted, mode="linear")
+
+
+def _maps_in(graph, backbone, x):
+    """Names of the maps that a backbone draws of x."""
+    x = graph.add("Sub", x, graph.constant(np.float32(MEAN)))
+    x = graph.add("Div", x, graph.constant(np.float32(SCALE)))
+    x = graph.add("Expand", x, graph.constant(np.array([1, 3, 1, 1])))
+    drawn = []
+    for number, stage in enumerate(backbone.stages):
+        x = _layers_in(graph, stage, x)
+        if number in backbone.drawn:
+            drawn.append(x)
+    return drawn
+
+
+def _layers_in(graph, layers, x):
+    for layer in layers:
+        x = _layer_in(graph, layer, x)
+    return x
+
+
+def _layer_in(graph, layer, x):
+    if isinstance(layer, SameConv2d):
+        settings = {"strides": layer.stride, "group": layer.groups, "auto_pad": "SAME_UPPER"}
+        return graph.add("Conv", x, graph.constant(layer.weight), **settings)
+    if isinstance(layer, nn.BatchNorm2d):
+        values = (layer.weight, layer.bias, layer.running_mean, layer.running_var)
+        return graph.add("BatchNormalization", x, *map(graph.constant, values), epsilon=layer.eps)
+    if isinstance(layer, nn.ReLU6):
+        return graph.add("Clip", x, *(graph.constant(np.float32(end)) for end in (0, 6)))
+    if isinstance(layer, InvertedResidual):
+        narrow = _layers_in(graph, layer.layers, x)
+        return graph.add("Add", x, narrow) if layer.added else narrow
+    raise TypeError(f"no ONNX for a layer of the kind {type(layer).__name__}")

@@ -1,0 +1,216 @@
+"""From files or arrays to what features see in them, a batch at a time."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from snnlib.station.arrays import Arrays
+from snnlib.station.features import Features
+from snnlib.station.parts import Parts
+from snnlib.station.preparation import Photograph, Preparation
+
+__all__ = ["Look", "Source", "as_parts", "look_at"]
+
+#: What can be looked at: photographs in files or a folder, or parts that come as one array.
+Source = Parts | str | Path | Iterable[str | Path] | np.ndarray
+
+ARRAYS_AT_A_TIME = 1024
+FRAMES_AT_A_TIME = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What was seen of a batch of parts.
+
+    Attributes
+    ----------
+    positions : ndarray, shape (b,), int
+        Which parts of the source were seen.
+    faults : dict of int to str
+        What is wrong with the others, by position.
+    photographs : list of `Photograph`
+        What was read, if parts came as photographs.
+    images : ndarray, shape (b, c, h, w), float32
+        Prepared images; photographs in [0, 1].
+    points : ndarray, shape (b, d), float32
+        Features of each image as a whole.
+    patches : ndarray, shape (b, p, r, s), float32, or None
+        Features of each place.
+    seconds : float
+        Time that the features took.
+    """
+
+    positions: np.ndarray
+    faults: dict[int, str]
+    photographs: list[Photograph]
+    images: np.ndarray
+    points: np.ndarray
+    patches: np.ndarray | None
+    seconds: float
+
+
+def as_parts(source: Parts | str | Path | Iterable[str | Path]) -> Parts:
+    """Find photographs, whatever way they are named.
+
+    Parameters
+    ----------
+    source : `Parts`, path of a folder or of one photograph, or iterable of paths
+        Where they are.
+
+    Returns
+    -------
+    Parts
+    """
+    if isinstance(source, Parts):
+        return source
+    if isinstance(source, str | Path):
+        return Parts.of([source]) if Path(source).is_file() else Parts.read(source)
+    return Parts.of(source)
+
+
+def look_at(
+    source: Source,
+    preparation: Preparation | Arrays,
+    features: Features,
+    shape: tuple[int, ...] | None = None,
+    progress: str | None = None,
+) -> Iterator[Look]:
+    """Look at parts, one batch after the other; memory is that of a batch.
+
+    Parameters
+    ----------
+    source : `Parts`, path, iterable of paths, or ndarray
+        Photographs in files, or parts as an array: maps for `Arrays`, or frames of a camera
+        (n, h, w) or (n, h, w, 3) of 8 or 16 bits for a `Preparation`.
+    preparation : `Preparation` or `Arrays`
+        Makes images of them.
+    features : `Features`
+        Describe images.
+    shape : tuple of int, optional
+        Channels, height and width that images must have; that of the first if None.
+    progress : str, optional
+        Words before a progress bar; none is shown if None.
+
+    Yields
+    ------
+    Look
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the source is not what the preparation takes. What is wrong with a single photograph is
+        told in `Look.faults`.
+    """
+    if isinstance(preparation, Arrays):
+        yield from _look_at_arrays(source, preparation, features)
+        return
+    for positions, found in _photographs(source, preparation, progress):
+        faults, kept = {}, []
+        for position, photograph in zip(positions, found):
+            if isinstance(photograph, Photograph):
+                shape = shape or photograph.pixels.shape
+                fault = misfit(photograph, shape)
+            else:
+                fault = str(photograph)
+            if fault:
+                faults[position] = fault
+            else:
+                kept.append((position, photograph))
+        if not kept:
+            nothing = np.empty((0, *(shape or (0, 0, 0))), dtype=np.float32)
+            yield Look(np.empty(0, dtype=int), faults, [], nothing, np.empty((0, 0)), None, 0.0)
+            continue
+        photographs = [photograph for _, photograph in kept]
+        images = np.stack([_unit(photograph.pixels) for photograph in photographs])
+        begun = time.perf_counter()
+        points, patches = features.describe(images)
+        seconds = time.perf_counter() - begun
+        where = np.array([position for position, _ in kept])
+        yield Look(where, faults, photographs, images, points, patches, seconds)
+
+
+def sound(looks: Iterable[Look], parts: Parts) -> Iterator[Look]:
+    """Hand on what was seen of photographs, each of which must be sound.
+
+    Parameters
+    ----------
+    looks : iterable of `Look`
+        What was seen.
+    parts : `Parts`
+        The photographs.
+
+    Yields
+    ------
+    Look
+
+    Raises
+    ------
+    ValueError
+        If something is wrong with a photograph; names the file.
+    """
+    for look in looks:
+        for position, fault in look.faults.items():
+            file = str(parts.files[position])
+            raise ValueError(fault if file in fault else f"{file}: {fault}")
+        yield look
+
+
+def _look_at_arrays(source, preparation, features):
+    if not isinstance(source, np.ndarray):
+        raise TypeError(
+            f"this station judges arrays of the shape (n, {', '.join(map(str, preparation.shape))})"
+            f", got {type(source).__name__}"
+        )
+    if not len(source):
+        raise ValueError("there is no part to look at")
+    for start in range(0, len(source), ARRAYS_AT_A_TIME):
+        images = preparation.prepare(source[start : start + ARRAYS_AT_A_TIME])
+        begun = time.perf_counter()
+        points, patches = features.describe(images)
+        seconds = time.perf_counter() - begun
+        positions = start + np.arange(len(images))
+        yield Look(positions, {}, [], images, points, patches, seconds)
+
+
+def _photographs(source, preparation, progress):
+    """Positions and photographs, or what is wrong with them, in batches."""
+    if not isinstance(source, np.ndarray):
+        for of_batch, found in as_parts(source).batches(preparation, progress=progress):
+            yield range(of_batch.start, of_batch.stop), found
+        return
+    if source.ndim not in (3, 4):
+        raise ValueError(f"frames must be (n, h, w) or (n, h, w, 3), got {source.shape}")
+    if not len(source):
+        raise ValueError("there is no part to look at")
+    for start in range(0, len(source), FRAMES_AT_A_TIME):
+        frames = source[start : start + FRAMES_AT_A_TIME]
+        yield range(start, start + len(frames)), [preparation.prepare(frame) for frame in frames]
+
+
+def misfit(photograph: Photograph, shape: tuple[int, ...]) -> str:
+    """Say by what a photograph differs in size from others.
+
+    Parameters
+    ----------
+    photograph : `Photograph`
+        One of them, prepared.
+    shape : tuple of int
+        Channels, height and width of the others.
+
+    Returns
+    -------
+    str
+        Empty if it does not.
+    """
+    if photograph.pixels.shape == shape:
+        return ""
+    (_, height, width), (_, h, w) = shape, photograph.pixels.shape
+    return f"it is of {w} × {h} pixels, expected {width} × {height}: say a size to bring it to"
+
+
+def _unit(pixels):
+    """Pixels in [0, 1], whatever their bits."""
+    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
