@@ -467,6 +467,7 @@ def test_station_against_patchcore(toys, kept, tmp_path):
 # Maps
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # a toy station deserves doubt
 def test_cnn_triplet(toys):
     script = toys.load("cnn_triplet", SEEDS=(0, 1), FEW_SEEDS=(0,))
     toys.patch.setattr(script, "MAP_CNN", replace(script.MAP_CNN, batch=2))
@@ -788,6 +789,7 @@ def test_peak_of_tensors(measuring):
 # The cover
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # a toy station deserves doubt
 def test_the_cover_is_drawn(toys, tmp_path):
     script = toys.load("draw_cover", FILE=tmp_path / "cover.svg")
     toys.patch.setattr(script, "MAP_CNN", replace(script.MAP_CNN, batch=2))

@@ -63,16 +63,16 @@ def test_three_by_three_pixels_are_enough():
 
 
 def test_ranges_are_those_of_good_photographs_and_half_as_much_on_either_side():
-    measured = np.array([[0.4, 8.0], [0.5, 10.0], [0.6, 20.0]])
+    measured = np.array([[0.4, 8.0], [0.5, 10.0], [0.6, 40.0]])
     checks = Checks.of(measured)
-    np.testing.assert_allclose(checks.low, [0.3, 2])
-    np.testing.assert_allclose(checks.high, [0.7, 26])
+    np.testing.assert_allclose(checks.low, [0.3, -8])
+    np.testing.assert_allclose(checks.high, [0.7, 56])
 
 
-def test_photographs_in_one_light_are_given_a_tenth_of_it():
+def test_photographs_in_one_light_are_given_a_tenth_of_it_and_half_or_twice_the_sharpness():
     checks = Checks.of(np.array([[0.5, 8.0], [0.5, 8.0]]))
-    np.testing.assert_allclose(checks.low, [0.45, 7.2])
-    np.testing.assert_allclose(checks.high, [0.55, 8.8])
+    np.testing.assert_allclose(checks.low, [0.45, 4])
+    np.testing.assert_allclose(checks.high, [0.55, 16])
     narrow = Checks.of(np.array([[0.49, 8.0], [0.51, 8.0]]))
     np.testing.assert_allclose((narrow.low[0], narrow.high[0]), (0.44, 0.56))
 

@@ -153,12 +153,8 @@ def test_calibration_parts_on_another_scale():
     calibration = ImageSet(255 * train.images[::2], labels[::2], ("OK", "bent"), "drawn")
     settings = {"good": "OK", "tiles": (1, 1), "false_alarms": 0.05}
     Station.of_encoder(nn.Flatten(), train, train, **settings)  # no doubt
-    with (
-        pytest.warns(UserWarning, match="more than half of the way"),
-        pytest.warns(UserWarning, match=r"of 40 calibration parts .* nearest to another class"),
-    ):
-        station = Station.of_encoder(nn.Flatten(), train, calibration, **settings)
-    assert len(station.doubts) == 2
+    with pytest.raises(ValueError, match=r"training parts up to 1\..*on another scale"):
+        Station.of_encoder(nn.Flatten(), train, calibration, **settings)
 
 
 def parts_of(*places):
@@ -305,7 +301,7 @@ def test_a_new_anchor_near_good_parts():
     )
 
 
-@pytest.mark.parametrize(("reach", "doubted"), [(2, False), (20, True)])
+@pytest.mark.parametrize(("reach", "doubted"), [(2, False), (9, False), (11, True), (20, True)])
 def test_a_new_anchor_within_twice_the_reach(reach, doubted):
     anchors = anchors_of(OK=0).with_anchor("worn", scattered(GAP, 5, seed=7))
     assert bool(doubts_of_anchor("worn", anchors, "OK", reach, np.empty((0, 4)))) == doubted

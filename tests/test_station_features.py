@@ -95,6 +95,13 @@ def test_images_are_described_one_by_one_as_in_a_batch(features):
         assert_near(one[1][0], patches[k])
 
 
+def test_no_more_than_eight_images_are_looked_at_at_a_time(features, monkeypatch):
+    seen, run = [], features._run
+    monkeypatch.setattr(features, "_run", lambda images: seen.append(len(images)) or run(images))
+    features.describe(photographs(19, 16, 16))
+    assert seen == [8, 8, 3]
+
+
 def test_grey_photographs_are_described_as_colour_without_colours(features):
     grey = photographs(2, 40, 48, channels=1)
     in_colour = features.describe(np.repeat(grey, 3, axis=1))

@@ -7,7 +7,9 @@ import numpy as np
 __all__ = ["Checks", "brightness_and_sharpness"]
 
 WORDS = (("bright", "dark", "brightness"), ("sharp or noisy", "blurred", "sharpness"))
-LEAST = 0.1  # half a range is at least this share of its middle: photographs in one light are alike
+# Photographs in one light are alike, so a range reaches at least so far: brightness by a tenth of
+# its middle, sharpness to half and to twice of it, since the edges of a defect make a part sharper.
+LEAST, FACTOR = 0.1, 2.0
 
 
 def brightness_and_sharpness(images: np.ndarray) -> np.ndarray:
@@ -57,8 +59,12 @@ class Checks:
         Checks
         """
         low, high = measured.min(axis=0), measured.max(axis=0)
-        half = np.maximum((high - low) / 2, LEAST * (high + low) / 2)
-        return cls(low - half, high + half)
+        half, middle = (high - low) / 2, (high + low) / 2
+        half[0] = max(half[0], LEAST * middle[0])
+        low, high = low - half, high + half
+        low[1] = min(low[1], middle[1] / FACTOR)
+        high[1] = max(high[1], middle[1] * FACTOR)
+        return cls(low, high)
 
     def fault(self, measured: np.ndarray) -> str:
         """Say what is wrong with a photograph.

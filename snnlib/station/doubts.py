@@ -174,8 +174,9 @@ def doubts_of_limit(
     others = anchors.points[anchors.names != good]
     if len(others):
         gap = anchors.distances(others)[:, anchors.classes.index(good)].min()
-        # Parts lie around the middle of what they are, which adds their spread to each distance.
-        if rule.reach**2 > (gap / 2) ** 2 + anchors.spread:
+        # Parts lie around the middle of what they are, which adds to each distance.
+        usual = median * rule.distance_scale
+        if rule.reach**2 > (gap / 2) ** 2 + usual**2:
             doubts.append(
                 f"the limit reaches {rule.reach:.3g} from the good anchor, more than half of the "
                 f"way to the nearest other class ({gap:.3g}): faint defects of it may pass"
@@ -260,10 +261,10 @@ def doubts_of_anchor(
     -------
     list of str
     """
-    doubts = []
-    to_good = anchors.distances(anchors.points[anchors.names == name])
-    gap = to_good[:, anchors.classes.index(good)].min()
-    if reach**2 > (gap / 2) ** 2 + anchors.spread:  # as for the limit
+    doubts, of_good = [], anchors.classes.index(good)
+    gap = anchors.distances(anchors.points[anchors.names == name])[:, of_good].min()
+    usual = np.median(anchors.distances(witnesses)[:, of_good]) if len(witnesses) else 0.0
+    if reach**2 > (gap / 2) ** 2 + usual**2:  # as for the limit
         doubts.append(
             f"the anchor of {name!r} lies {gap:.3g} from the good one, and the limit reaches "
             f"{reach:.3g}: parts on the near side of it may pass"

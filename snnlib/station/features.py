@@ -1,7 +1,7 @@
 """What a network sees in a photograph: a few hundred values for all of it, and values by place."""
 
 import copy
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ INPUT, POINTS, PATCHES = "images", "points", "patches"
 AT_A_TIME = 8  # photographs: more of them take more memory, and no less time
 
 
+@runtime_checkable
 class Features(Protocol):
     """What a station asks of its features."""
 

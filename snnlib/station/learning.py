@@ -31,13 +31,16 @@ __all__ = ["Learning", "blank_head", "fine_tuned", "from_scratch", "with_head"]
 
 HEAD = (128, 64)  # values a photograph inside a head, and behind it
 BATCH = 64  # photographs a step, nearly
+STEPS = 8  # an epoch, at least, however few photographs there are
 SHIFT = 0.03  # of a photograph in training, to either side, as a share of its width
 
 
 class Learning(Protocol):
     """A way to get features from photographs."""
 
-    def __call__(self, train: Parts, preparation: Preparation, *, seed: int) -> Features:
+    def __call__(
+        self, train: Parts, preparation: Preparation, *, seed: int, progress: bool
+    ) -> Features:
         """Learn from photographs.
 
         Parameters
@@ -48,6 +51,8 @@ class Learning(Protocol):
             Makes images of them.
         seed : int
             Seed of weights and batches.
+        progress : bool
+            Whether to show progress bars.
 
         Returns
         -------
@@ -56,7 +61,7 @@ class Learning(Protocol):
 
 
 def with_head(
-    train: Parts, preparation: Preparation, *, seed: int, epochs: int = 30
+    train: Parts, preparation: Preparation, *, seed: int, progress: bool = True, epochs: int = 30
 ) -> MapFeatures:
     """Train a head on features that stay as they are.
 
@@ -71,6 +76,8 @@ def with_head(
         Makes images of them.
     seed : int
         Seed of weights and batches.
+    progress : bool, default True
+        Whether to show progress bars.
     epochs : int, default 30
         Times that as many photographs are drawn as there are.
 
@@ -85,17 +92,18 @@ def with_head(
     """
     labels = _labels(train)
     frozen = MapFeatures(pretrained())
-    looks = sound(look_at(train, preparation, frozen), train)
+    words = "looking" if progress else None
+    looks = sound(look_at(train, preparation, frozen, progress=words), train)
     points = np.concatenate([look.points for look in looks])
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         head = _head(points.shape[1], *HEAD)
-    _fit(head, _Drawn(points, labels, seed), epochs, rate=3e-3, seed=seed)
+    _fit(head, _Drawn(points, labels, seed), epochs, rate=3e-3, seed=seed, progress=progress)
     return MapFeatures(frozen.backbone, head)
 
 
 def fine_tuned(
-    train: Parts, preparation: Preparation, *, seed: int, epochs: int = 5
+    train: Parts, preparation: Preparation, *, seed: int, progress: bool = True, epochs: int = 5
 ) -> MapFeatures:
     """Let a pretrained backbone go on learning from the parts.
 
@@ -107,6 +115,8 @@ def fine_tuned(
         Makes images of them.
     seed : int
         Seed of weights and batches.
+    progress : bool, default True
+        Whether to show progress bars.
     epochs : int, default 5
         Times that as many photographs are drawn as there are.
 
@@ -119,11 +129,16 @@ def fine_tuned(
     ValueError
         If there are fewer than two classes.
     """
-    return _trained(pretrained(), train, preparation, epochs, rate=5e-4, seed=seed)
+    backbone = pretrained().train()
+    for layer in backbone.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()  # few steps would spoil what it knows of millions of pictures
+    settings = {"rate": 5e-4, "seed": seed, "progress": progress}
+    return _trained(backbone, train, preparation, epochs, **settings)
 
 
 def from_scratch(
-    train: Parts, preparation: Preparation, *, seed: int, epochs: int = 20
+    train: Parts, preparation: Preparation, *, seed: int, progress: bool = True, epochs: int = 20
 ) -> MapFeatures:
     """Train a small backbone from nothing, as far as two processor cores go.
 
@@ -135,6 +150,8 @@ def from_scratch(
         Makes images of them.
     seed : int
         Seed of weights and batches.
+    progress : bool, default True
+        Whether to show progress bars.
     epochs : int, default 20
         Times that as many photographs are drawn as there are.
 
@@ -147,10 +164,11 @@ def from_scratch(
     ValueError
         If there are fewer than two classes.
     """
-    return _trained(small_cnn(seed=seed), train, preparation, epochs, rate=3e-3, seed=seed)
+    settings = {"rate": 3e-3, "seed": seed, "progress": progress}
+    return _trained(small_cnn(seed=seed), train, preparation, epochs, **settings)
 
 
-def _trained(backbone, train, preparation, epochs, *, rate, seed):
+def _trained(backbone, train, preparation, epochs, *, rate, seed, progress):
     """A backbone after training by the supervised contrastive loss, behind a head that is then cut.
 
     Photographs lie on disk meanwhile, prepared, so that memory does not grow with their number.
@@ -159,16 +177,18 @@ def _trained(backbone, train, preparation, epochs, *, rate, seed):
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         head = _head(2 * sum(backbone.channels), *HEAD)
-    encoder = nn.Sequential(_Moved(), Pooled(backbone.train()), head)
+    encoder = nn.Sequential(_Moved(), Pooled(backbone), head)
     with TemporaryDirectory() as folder:
-        pixels = _on_disk(train, preparation, Path(folder, "pixels.npy"))
-        _fit(encoder, _Drawn(pixels, labels, seed), epochs, rate=rate, seed=seed)
+        words = "preparing" if progress else None
+        pixels = _on_disk(train, preparation, Path(folder, "pixels.npy"), words)
+        drawn = _Drawn(pixels, labels, seed)
+        _fit(encoder, drawn, epochs, rate=rate, seed=seed, progress=progress)
     return MapFeatures(backbone)
 
 
-def _fit(encoder, drawn, epochs, *, rate, seed):
+def _fit(encoder, drawn, epochs, **settings):
     loss = partial(losses.supervised_contrastive, temperature=0.1)
-    fit_one_cycle(encoder, drawn, loss, epochs=epochs, rate=rate, seed=seed, progress=False)
+    fit_one_cycle(encoder, drawn, loss, epochs=epochs, **settings)
 
 
 def _labels(train):
@@ -226,7 +246,7 @@ class _Drawn:
         self.classes = min(len(counts), BATCH // 2)
         self.per_class = BATCH // self.classes
         self.batch_size = self.classes * self.per_class
-        self.steps = max(1, len(labels) // self.batch_size)
+        self.steps = max(STEPS, len(labels) // self.batch_size)
         self.set_epoch(0)
 
     def __len__(self):
@@ -244,10 +264,10 @@ class _Drawn:
         return values[None], torch.from_numpy(self.labels[chosen])
 
 
-def _on_disk(parts, preparation, file):
+def _on_disk(parts, preparation, file, words):
     """Prepared photographs in a file that is read from as it is needed."""
     values, count = None, 0
-    for _, photographs in parts.batches(preparation, progress="preparing"):
+    for _, photographs in parts.batches(preparation, progress=words):
         for photograph in photographs:
             if isinstance(photograph, ValueError):
                 raise photograph

@@ -181,13 +181,23 @@ def _photographs(source, preparation, progress):
         for of_batch, found in as_parts(source).batches(preparation, progress=progress):
             yield range(of_batch.start, of_batch.stop), found
         return
-    if source.ndim not in (3, 4):
+    if source.ndim not in (3, 4) or source.shape[3:] not in ((), (3,)):
         raise ValueError(f"frames must be (n, h, w) or (n, h, w, 3), got {source.shape}")
+    if source.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"frames must be of uint8 or uint16, got {source.dtype}")
     if not len(source):
         raise ValueError("there is no part to look at")
     for start in range(0, len(source), FRAMES_AT_A_TIME):
         frames = source[start : start + FRAMES_AT_A_TIME]
-        yield range(start, start + len(frames)), [preparation.prepare(frame) for frame in frames]
+        yield range(start, start + len(frames)), [_prepared(preparation, f) for f in frames]
+
+
+def _prepared(preparation, frame):
+    """A frame, or what is wrong with it: it must not stop the others."""
+    try:
+        return preparation.prepare(frame)
+    except ValueError as error:
+        return error
 
 
 def misfit(photograph: Photograph, shape: tuple[int, ...]) -> str:

@@ -42,6 +42,7 @@ from snnlib.whitening import WithinClassWhitening
 __all__ = ["Station"]
 
 LOOKED_AT = 1_000  # good parts that patches are taken of; more would take time and tell no more
+LEAST = 4  # different good photographs to learn from
 SPREAD = 5_000  # parts whose spread is measured, of all classes together
 CHUNK = 1_024  # points that are whitened at a time
 WITNESSES = 500  # good calibration parts that are kept, to question later anchors
@@ -181,7 +182,7 @@ class Station:
         calibration = None if calibration is None else _normal(calibration)
         train, aside, calibrated_on = keep_aside(parts, good, calibration)
         preparation = Preparation(size, crop, grey, bits)
-        features = _ready(features, train, preparation, seed)
+        features = _ready(features, train, preparation, seed, progress)
         patches = None
         if evidence:
             some_good = _some_good(train, good, seed)
@@ -191,6 +192,7 @@ class Station:
         learned = _see(train, preparation, features, patches, "learning" if progress else None)
         some = _some_of_each(train.names, seed)
         names, lots = train.names[some], train.lots[some]
+        _check_copies(learned.points[train.names == good], good)
         with threadpool_limits(1):  # steps so small that threads would wait for each other
             metric = WithinClassWhitening().fit(learned.points[some], names)
             a_class = anchors_a_class(learned.points[some], names, lots, seed=seed)
@@ -305,7 +307,9 @@ class Station:
         centre = features.seen(train.images[trained]).mean(axis=0, dtype=np.float64)
         evidence = TileEvidence(centre.astype(np.float32), (tiles[0], tiles[1]))
         anchors = place_anchors(features.describe(train.images)[0], train.names, mended=False)
-        points, _ = features.describe(calibration.images[kept])
+        largest = float(np.abs(train.images).max())
+        preparation = Arrays(shape, largest, transform)
+        points, _ = features.describe(preparation.prepare(calibration.images[kept]))
         rule, doubts = _ruled(
             anchors,
             good,
@@ -318,9 +322,8 @@ class Station:
                 "calibration": "calibration parts",
             },
         )
-        largest = max(float(np.abs(part.images).max()) for part in (train, calibration))
         station = cls(
-            preparation=Arrays(shape, largest, transform),
+            preparation=preparation,
             shape=shape,
             features=features,
             metric=None,
@@ -516,14 +519,18 @@ class Station:
 
 
 def _ready(
-    features: Features | Learning | None, train: Parts, preparation: Preparation, seed: int
+    features: Features | Learning | None,
+    train: Parts,
+    preparation: Preparation,
+    seed: int,
+    progress: bool,
 ) -> Features:
     """Features to look with, learned if they must be."""
     if features is None:
         return MapFeatures(pretrained())
-    if callable(features):
-        return features(train, preparation, seed=seed)
-    return features
+    if isinstance(features, Features):
+        return features
+    return features(train, preparation, seed=seed, progress=progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -567,6 +574,16 @@ def _described(look, evidence):
         return look.points, None
     strangest, looks = evidence.describe(look.patches)
     return np.concatenate([look.points, looks], axis=1), strangest
+
+
+def _check_copies(points, good):
+    """Refuse good photographs of which nearly all are copies: they have no spread to learn from."""
+    distinct = len(np.unique(points, axis=0))
+    if distinct < LEAST:
+        raise ValueError(
+            f"the {len(points)} photographs of {good!r} to learn from hold {distinct} different "
+            f"ones, at least {LEAST} are needed"
+        )
 
 
 def _some_good(train, good, seed):
