@@ -47,9 +47,9 @@ def doubts_of_parts(parts: Parts, train: Parts, good: str) -> list[str]:
 
     Parameters
     ----------
-    parts : Parts
+    parts : `~snnlib.station.parts.Parts`
         All that were given.
-    train : Parts
+    train : `~snnlib.station.parts.Parts`
         Those that are learned from.
     good : str
         Name of the class of good parts.

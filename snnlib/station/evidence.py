@@ -62,7 +62,7 @@ class Reservoir:
 
     @property
     def rows(self) -> np.ndarray:
-        """What was kept, shape (m, d): all rows while there are no more than places."""
+        """What was kept, shape (m, d), which is all rows while there are no more than places."""
         if self._rows is None:
             raise ValueError("no row was added")
         return self._rows[: min(self.seen, self.size)]

@@ -1,7 +1,7 @@
 """Features that are learned from the parts, where those that came for nothing fall short.
 
 Each way takes more photographs and more time than the one before: a head on frozen features, a
-backbone that goes on learning, a small one that begins from nothing. `Station.fit` calls them with
+backbone that goes on learning, a small one that begins from nothing. `.Station.fit` calls them with
 the parts that it learns from; the lot that is kept aside stays unseen.
 """
 
@@ -45,7 +45,7 @@ class Learning(Protocol):
 
         Parameters
         ----------
-        train : Parts
+        train : `~snnlib.station.parts.Parts`
             Photographs of at least two classes.
         preparation : Preparation
             Makes images of them.
@@ -56,7 +56,7 @@ class Learning(Protocol):
 
         Returns
         -------
-        `Features`
+        `.Features`
         """
 
 
@@ -70,7 +70,7 @@ def with_head(
 
     Parameters
     ----------
-    train : Parts
+    train : `~snnlib.station.parts.Parts`
         Photographs of at least two classes.
     preparation : Preparation
         Makes images of them.
@@ -109,7 +109,7 @@ def fine_tuned(
 
     Parameters
     ----------
-    train : Parts
+    train : `~snnlib.station.parts.Parts`
         Photographs of at least two classes.
     preparation : Preparation
         Makes images of them.
@@ -144,7 +144,7 @@ def from_scratch(
 
     Parameters
     ----------
-    train : Parts
+    train : `~snnlib.station.parts.Parts`
         Photographs of at least two classes.
     preparation : Preparation
         Makes images of them.

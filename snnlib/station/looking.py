@@ -14,7 +14,7 @@ from snnlib.station.preparation import Photograph, Preparation
 
 __all__ = ["Look", "Source", "as_parts", "look_at"]
 
-#: What can be looked at: photographs in files or a folder, or parts that come as one array.
+#: What can be looked at, which is photographs in files or a folder, or parts as one array.
 Source = Parts | str | Path | Iterable[str | Path] | np.ndarray
 
 ARRAYS_AT_A_TIME = 1024
@@ -31,7 +31,7 @@ class Look:
         Which parts of the source were seen.
     faults : dict of int to str
         What is wrong with the others, by position.
-    photographs : list of `Photograph`
+    photographs : list of `.Photograph`
         What was read, if parts came as photographs.
     images : ndarray, shape (b, c, h, w), float32
         Prepared images; photographs in [0, 1].
@@ -57,12 +57,12 @@ def as_parts(source: Parts | str | Path | Iterable[str | Path]) -> Parts:
 
     Parameters
     ----------
-    source : `Parts`, path of a folder or of one photograph, or iterable of paths
+    source : `~snnlib.station.parts.Parts`, path of a folder or of one photograph, or iterable of paths
         Where they are.
 
     Returns
     -------
-    Parts
+    `~snnlib.station.parts.Parts`
     """
     if isinstance(source, Parts):
         return source
@@ -82,12 +82,12 @@ def look_at(
 
     Parameters
     ----------
-    source : `Parts`, path, iterable of paths, or ndarray
-        Photographs in files, or parts as an array: maps for `Arrays`, or frames of a camera
-        (n, h, w) or (n, h, w, 3) of 8 or 16 bits for a `Preparation`.
-    preparation : `Preparation` or `Arrays`
+    source : `~snnlib.station.parts.Parts`, path, iterable of paths, or ndarray
+        Photographs in files, or parts as an array: maps for `.Arrays`, or frames of a camera
+        (n, h, w) or (n, h, w, 3) of 8 or 16 bits for a `.Preparation`.
+    preparation : `.Preparation` or `.Arrays`
         Makes images of them.
-    features : `Features`
+    features : `.Features`
         Describe images.
     shape : tuple of int, optional
         Channels, height and width that images must have; that of the first if None.
@@ -102,7 +102,7 @@ def look_at(
     ------
     TypeError, ValueError
         If the source is not what the preparation takes. What is wrong with a single photograph is
-        told in `Look.faults`.
+        told in `.Look.faults`.
     """
     if isinstance(preparation, Arrays):
         yield from _look_at_arrays(source, preparation, features)
@@ -137,9 +137,9 @@ def sound(looks: Iterable[Look], parts: Parts) -> Iterator[Look]:
 
     Parameters
     ----------
-    looks : iterable of `Look`
+    looks : iterable of `.Look`
         What was seen.
-    parts : `Parts`
+    parts : `~snnlib.station.parts.Parts`
         The photographs.
 
     Yields
@@ -205,7 +205,7 @@ def misfit(photograph: Photograph, shape: tuple[int, ...]) -> str:
 
     Parameters
     ----------
-    photograph : `Photograph`
+    photograph : `.Photograph`
         One of them, prepared.
     shape : tuple of int
         Channels, height and width of the others.

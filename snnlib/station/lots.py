@@ -17,7 +17,7 @@ def keep_aside(parts: Parts, good: str, lot: str | None = None) -> tuple[Parts, 
 
     Parameters
     ----------
-    parts : Parts
+    parts : `~snnlib.station.parts.Parts`
         All there are.
     good : str
         Name of the class of good parts.
@@ -26,7 +26,7 @@ def keep_aside(parts: Parts, good: str, lot: str | None = None) -> tuple[Parts, 
 
     Returns
     -------
-    train, aside : Parts
+    train, aside : `~snnlib.station.parts.Parts`
         What is learned from, and what is not.
     words : str
         What was kept aside.

@@ -54,24 +54,24 @@ class Station:
 
     Attributes
     ----------
-    preparation : `Preparation` or `Arrays`
+    preparation : `.Preparation` or `.Arrays`
         How a file, or an array, becomes an image.
     shape : tuple of int
         Channels, height and width of an image.
-    features : `Features`
+    features : `.Features`
         What is seen in an image.
-    metric : `WithinClassWhitening` or None
+    metric : `.WithinClassWhitening` or None
         Makes those directions of features count alike in which parts of one class differ; None for
         an encoder that was trained to place parts.
-    anchors : `Anchors`
+    anchors : `.Anchors`
         One for each class, or several.
-    evidence : `PatchEvidence`, `TileEvidence` or None
+    evidence : `.PatchEvidence`, `.TileEvidence` or None
         What speaks against each place of a part.
     good : str
         Name of the class of good parts.
-    rule : `Rule`
+    rule : `.Rule`
         What passes.
-    checks : `Checks` or None
+    checks : `.Checks` or None
         What a photograph must be like to be judged.
     witnesses : ndarray, shape (m, d)
         Where good calibration parts lie: a new anchor must not be nearer to them.
@@ -140,13 +140,13 @@ class Station:
 
         Parameters
         ----------
-        parts : `Parts` or path
+        parts : `~snnlib.station.parts.Parts` or path
             Photographs with their classes, and lots if these are known. Good ones are enough.
         good : str, default "OK"
             Name of the class of good parts.
         size, crop, grey, bits
-            How a photograph becomes an image, as `Preparation` has it.
-        features : `Features` or `Learning`, optional
+            How a photograph becomes an image, as `.Preparation` has it.
+        features : `.Features` or `.Learning`, optional
             What looks at images; a pretrained backbone if None. Or a way to learn that from the
             parts, of `snnlib.station.learning`.
         evidence : bool, default True
@@ -274,7 +274,7 @@ class Station:
             Rows and columns of tiles in which evidence is looked for.
         front : torch.nn.Module, optional
             What is done to parts before the encoder sees them.
-        transform : `Transform`, optional
+        transform : `.Transform`, optional
             If parts may also come as it takes them.
         method, false_alarms
             As for `fit`.
@@ -347,7 +347,7 @@ class Station:
 
         Parameters
         ----------
-        source : `Parts`, path, iterable of paths, or ndarray
+        source : `~snnlib.station.parts.Parts`, path, iterable of paths, or ndarray
             Photographs: a folder, one file or a list of them, or frames (n, h, w) or (n, h, w, 3)
             of 8 or 16 bits from a camera. For a station of arrays, parts (n, c, h, w), floating
             point, or what its transform takes.
@@ -358,7 +358,7 @@ class Station:
         -------
         DataFrame
             A row a part: ``file``, if parts are files; ``verdict``, which is the name of the
-            nearest class, `UNKNOWN` or `INVALID`; ``score``; ``nearest``, ``distance``, ``second``
+            nearest class, `.UNKNOWN` or `.INVALID`; ``score``; ``nearest``, ``distance``, ``second``
             and ``second_distance``; ``to_good``, the distance to the nearest good anchor;
             ``strangest``, the strangeness of the strangest place, if it counts; ``ms``, the time
             that its features took; and ``why`` a photograph is not judged.
@@ -367,7 +367,7 @@ class Station:
         ------
         TypeError, ValueError
             If the source is not what the station judges, or there is nothing in it. A single
-            photograph that can't be read is `INVALID`.
+            photograph that can't be read is `.INVALID`.
         """
         if not isinstance(source, np.ndarray) and isinstance(self.preparation, Preparation):
             source = as_parts(source)
@@ -488,7 +488,7 @@ class Station:
         ----------
         name : str
             What it is to be called.
-        source : `Parts`, path, iterable of paths, or ndarray
+        source : `~snnlib.station.parts.Parts`, path, iterable of paths, or ndarray
             At least one part with the defect, as `judge` takes them; five are a good beginning.
 
         Returns
@@ -500,7 +500,7 @@ class Station:
         ------
         ValueError
             If there is a class of that name, the name is a verdict's, or a photograph would be
-            `INVALID`.
+            `.INVALID`.
 
         Warns
         -----
@@ -659,7 +659,7 @@ def _decide(anchors, good, rule, points, strangest):
 
 
 def _normal(name):
-    """A name as `Parts` spells it."""
+    """A name as `~snnlib.station.parts.Parts` spells it."""
     return unicodedata.normalize("NFC", name)
 
 

@@ -23,8 +23,8 @@ class Verdict:
     Attributes
     ----------
     name : str
-        Name of the nearest anchor; `UNKNOWN` if that is a good one and the score is beyond the
-        limit; `INVALID` if the photograph was not judged.
+        Name of the nearest anchor; `.UNKNOWN` if that is a good one and the score is beyond the
+        limit; `.INVALID` if the photograph was not judged.
     passes : bool
         Whether the part is good.
     score, limit : float
