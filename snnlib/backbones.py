@@ -278,7 +278,7 @@ def backbone(name: str) -> Backbone:
     Parameters
     ----------
     name : str
-        As `.Backbone.name` has it.
+        As ``Backbone.name`` has it.
 
     Returns
     -------

@@ -57,8 +57,8 @@ def as_parts(source: Parts | str | Path | Iterable[str | Path]) -> Parts:
 
     Parameters
     ----------
-    source : `~snnlib.station.parts.Parts`, path of a folder or of one photograph, or iterable of paths
-        Where they are.
+    source : `~snnlib.station.parts.Parts`, path, or iterable of paths
+        Where they are: a path may be that of a folder or of one photograph.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def look_at(
     ------
     TypeError, ValueError
         If the source is not what the preparation takes. What is wrong with a single photograph is
-        told in `.Look.faults`.
+        told in ``Look.faults``.
     """
     if isinstance(preparation, Arrays):
         yield from _look_at_arrays(source, preparation, features)

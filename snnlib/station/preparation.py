@@ -229,7 +229,7 @@ def looks_like_bits(largest: Iterable[int]) -> int | None:
     Parameters
     ----------
     largest : iterable of int
-        Largest value of each photograph, as `.Photograph.largest` has it.
+        Largest value of each photograph, as ``Photograph.largest`` has it.
 
     Returns
     -------

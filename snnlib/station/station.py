@@ -358,8 +358,9 @@ class Station:
         -------
         DataFrame
             A row a part: ``file``, if parts are files; ``verdict``, which is the name of the
-            nearest class, `.UNKNOWN` or `.INVALID`; ``score``; ``nearest``, ``distance``, ``second``
-            and ``second_distance``; ``to_good``, the distance to the nearest good anchor;
+            nearest class, `.UNKNOWN` or `.INVALID`; ``score``; ``nearest``, ``distance``,
+            ``second`` and ``second_distance``; ``to_good``, the distance to the nearest good
+            anchor;
             ``strangest``, the strangeness of the strangest place, if it counts; ``ms``, the time
             that its features took; and ``why`` a photograph is not judged.
 
