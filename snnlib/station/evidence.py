@@ -115,7 +115,7 @@ class PatchEvidence:
 
     Attributes
     ----------
-    metric : WithinClassWhitening
+    metric : `.WithinClassWhitening`
         Makes directions count alike in which good patches differ.
     patches : ndarray, shape (m, d), float32
         Whitened good patches.

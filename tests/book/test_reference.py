@@ -18,7 +18,7 @@ def public_names():
         handed_on = getattr(package, "__all__", [])
         yield from names_of(package)
         for file in modules(room):
-            if file.stem not in ("__init__", room):
+            if file.stem != "__init__" and file.parent.name == room:
                 module = importlib.import_module(f"{package.__name__}.{file.stem}")
                 yield from (n for n in names_of(module) if n.split(".")[-1] not in handed_on)
 
