@@ -153,10 +153,9 @@ def equally_many(test, train):
 
 def other_anchors(station, train, balanced):
     """Right names by anchors of mean maps, and by anchors of the test parts themselves."""
-    network = nn.Sequential(station.features.front, station.features.encoder)
-    Z, truth = embed(network, balanced.images), balanced.labels
+    Z, truth = station.features.describe(balanced.images)[0], balanced.labels
     means = train.class_means()
-    of_means = AnchorClassifier().fit(embed(network, means.images), means.labels)
+    of_means = AnchorClassifier().fit(station.features.describe(means.images)[0], means.labels)
     ten = np.concatenate([np.flatnonzero(truth == k)[:10] for k in np.unique(truth)])
     return {
         "mean_map_anchors": of_means.score(Z, truth),

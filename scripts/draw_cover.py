@@ -16,7 +16,7 @@ from torch import nn
 
 from snnlib import losses, plots
 from snnlib.book.recipes import MAP_CNN
-from snnlib.embedding import embed, through
+from snnlib.embedding import through
 from snnlib.encoders import UnitLength
 from snnlib.nsoartc.connector import connector_station
 from snnlib.nsoartc.dataset import balance, named_images
@@ -91,8 +91,8 @@ def draw(station):
     """Draw the four panels."""
     test = load_maps("test")
     chosen = balance(test)[0]
-    network = nn.Sequential(station.features.front, station.features.encoder)
-    points = TSNE(2, perplexity=30, random_state=0).fit_transform(embed(network, chosen.images))
+    embeddings, _ = station.features.describe(chosen.images)
+    points = TSNE(2, perplexity=30, random_state=0).fit_transform(embeddings)
     of_mode = np.flatnonzero(test.names == SHOWN)[:1]
     part = int(np.flatnonzero(chosen.names == SHOWN)[0])
     images = named_images("test", of_mode).images[0]

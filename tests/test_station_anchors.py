@@ -48,7 +48,11 @@ def test_distances_equal_to_loops():
     anchors = Anchors(rng.normal(size=(6, 4)), names, rng.random(6), 1.0)
     points = rng.normal(size=(20, 4))
     assert anchors.classes == ["bent", "good", "worn"]
-    np.testing.assert_allclose(anchors.distances(points), naive_distances(points, anchors))
+    expected = naive_distances(points, anchors)
+    np.testing.assert_allclose(anchors.distances(points), expected)
+    nearest = [anchors.classes[np.argmin(row)] for row in expected]
+    assert anchors.nearest(points).tolist() == nearest
+    assert len(set(nearest)) == 3
 
 
 def test_distances_of_single_precision_equal_to_loops():

@@ -5,7 +5,15 @@ import pytest
 from drawn_parts import frames, write
 
 from snnlib.station.arrays import Arrays
-from snnlib.station.looking import Look, as_parts, look_at, misfit, sound
+from snnlib.station.looking import (
+    Batch,
+    Look,
+    as_parts,
+    look_at,
+    misfit,
+    prepared_batches,
+    sound,
+)
 from snnlib.station.parts import Parts
 from snnlib.station.preparation import Preparation
 
@@ -102,6 +110,20 @@ def test_sound_photographs_are_handed_on_and_others_are_named(files):
     write(files[0].parent, frames(1, 1, size=(30, 50)), first=9)
     with pytest.raises(ValueError, match=r"^\S*009\.png: it is of 50 × 30 pixels, expected 40"):
         list(sound(look_at(parts, Preparation(), Means()), parts))
+
+
+def test_parts_are_looked_at_as_they_are_read(files):
+    files[2].write_bytes(b"no photograph")
+    arrays = np.random.default_rng(0).random((1030, 1, 2, 3)).astype(np.float32)
+    for source, preparation in [(files, Preparation(8)), (arrays, Arrays((1, 2, 3), 1.0))]:
+        read = list(prepared_batches(source, preparation))
+        looks = list(look_at(source, preparation, Means()))
+        assert len(read) > 1
+        assert all(type(batch) is Batch for batch in read)
+        for batch, look in zip(read, looks, strict=True):
+            np.testing.assert_array_equal(batch.images, look.images)
+            np.testing.assert_array_equal(batch.positions, look.positions)
+            assert batch.faults == look.faults
 
 
 def test_misfits_in_words(files):

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from snnlib.station import parts as module
-from snnlib.station.parts import NOT_CLASSES, Parts
+from snnlib.station.parts import NOT_CLASSES, Parts, normal_form
 from snnlib.station.preparation import Photograph, Preparation
 
 COMPOSED = "バリ"
@@ -547,3 +547,9 @@ def test_a_progress_bar_where_one_is_wanted(capsys):
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "\n" not in shown.err  # it goes away again
+
+
+def test_a_name_is_spelled_one_way():
+    assert COMPOSED != DECOMPOSED
+    assert normal_form(DECOMPOSED) == normal_form(COMPOSED) == COMPOSED
+    assert normal_form("bent") == "bent"

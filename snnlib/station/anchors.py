@@ -78,6 +78,19 @@ class Anchors:
         of_class = [to_anchors[:, self.names == name].min(axis=1) for name in self.classes]
         return np.stack(of_class, axis=1)
 
+    def nearest(self, points: np.ndarray) -> np.ndarray:
+        """Name the class that each point lies nearest to.
+
+        Parameters
+        ----------
+        points : ndarray, shape (n, d), floating point
+
+        Returns
+        -------
+        ndarray, shape (n,), str
+        """
+        return np.array(self.classes)[self.distances(points).argmin(axis=1)]
+
     def with_anchor(self, name: str, points: np.ndarray) -> Self:
         """Add a class without training: its anchor is the mean of some points.
 
@@ -187,8 +200,7 @@ def anchors_a_class(points: np.ndarray, names: np.ndarray, lots: np.ndarray, *, 
         known, new = metric.transform(points[learned]), metric.transform(points[held_out])
         for row, number in zip(right, steps):
             anchors = place_anchors(known, names[learned], number, seed=seed)
-            said = np.array(anchors.classes)[anchors.distances(new).argmin(axis=1)]
-            row[held_out] = said == names[held_out]
+            row[held_out] = anchors.nearest(new) == names[held_out]
     best = 0
     for step in range(1, len(steps)):
         gained, lost = (right[step] & ~right[best]).sum(), (right[best] & ~right[step]).sum()

@@ -25,21 +25,18 @@ ASPECT = 1.02  # ratio of proportions from which on photographs are distorted di
 SHOWN = 5  # parts that a doubt names
 
 
-def some(words: Sequence[str]) -> str:
-    """Name a few.
-
-    Parameters
-    ----------
-    words : sequence of str
-        What there is.
-
-    Returns
-    -------
-    str
-        The first five, and how many more there are.
-    """
+def _some(words):
+    """The first few words, and how many more there are."""
     more = len(words) - SHOWN
     return ", ".join(words[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _beyond_half_way(reach, gap, usual):
+    """Whether a part half-way to another class may pass.
+
+    Parts lie around the middle of what they are, which adds to each distance.
+    """
+    return reach**2 > (gap / 2) ** 2 + usual**2
 
 
 def doubts_of_parts(parts: Parts, train: Parts, good: str) -> list[str]:
@@ -70,7 +67,7 @@ def doubts_of_parts(parts: Parts, train: Parts, good: str) -> list[str]:
     names, counts = np.unique(train.names, return_counts=True)
     few = [f"{name} ({count})" for name, count in zip(names, counts) if count < FEW]
     if few:
-        doubts.append(f"fewer than {FEW} photographs for an anchor: {some(few)}")
+        doubts.append(f"fewer than {FEW} photographs for an anchor: {_some(few)}")
     return doubts
 
 
@@ -155,7 +152,7 @@ def doubts_of_limit(
     doubts = []
     astray = np.flatnonzero(nearest != good)
     if len(astray):
-        which = some([f"{labels[k]} ({nearest[k]})" for k in astray])
+        which = _some([f"{labels[k]} ({nearest[k]})" for k in astray])
         doubts.append(
             f"{len(astray)} of {len(scores)} calibration parts called {good!r} are nearest to "
             f"another class: {which}; are they good?"
@@ -163,7 +160,7 @@ def doubts_of_limit(
     median, upper = np.quantile(scores, [0.5, 0.75])
     far = np.flatnonzero(scores > median + FAR * (upper - median))
     if len(far):
-        which = some([f"{labels[k]} ({scores[k]:.3g})" for k in far])
+        which = _some([f"{labels[k]} ({scores[k]:.3g})" for k in far])
         stretched = scores[far].min() <= rule.limit
         doubts.append(
             f"{len(far)} of {len(scores)} calibration parts called {good!r} lie far beyond the "
@@ -174,9 +171,7 @@ def doubts_of_limit(
     others = anchors.points[anchors.names != good]
     if len(others):
         gap = anchors.distances(others)[:, anchors.classes.index(good)].min()
-        # Parts lie around the middle of what they are, which adds to each distance.
-        usual = median * rule.distance_scale
-        if rule.reach**2 > (gap / 2) ** 2 + usual**2:
+        if _beyond_half_way(rule.reach, gap, usual=median * rule.distance_scale):
             doubts.append(
                 f"the limit reaches {rule.reach:.3g} from the good anchor, more than half of the "
                 f"way to the nearest other class ({gap:.3g}): faint defects of it may pass"
@@ -235,7 +230,7 @@ def doubts_of_defects(names: np.ndarray, passed: np.ndarray, files: list[str]) -
     """
     if not passed.any():
         return []
-    which = some([f"{files[k]} ({names[k]})" for k in np.flatnonzero(passed)])
+    which = _some([f"{files[k]} ({names[k]})" for k in np.flatnonzero(passed)])
     return [f"{passed.sum()} of {len(names)} defective parts that were kept aside pass: {which}"]
 
 
@@ -264,14 +259,13 @@ def doubts_of_anchor(
     doubts, of_good = [], anchors.classes.index(good)
     gap = anchors.distances(anchors.points[anchors.names == name])[:, of_good].min()
     usual = np.median(anchors.distances(witnesses)[:, of_good]) if len(witnesses) else 0.0
-    if reach**2 > (gap / 2) ** 2 + usual**2:  # as for the limit
+    if _beyond_half_way(reach, gap, usual):
         doubts.append(
             f"the anchor of {name!r} lies {gap:.3g} from the good one, and the limit reaches "
             f"{reach:.3g}: parts on the near side of it may pass"
         )
     if len(witnesses):
-        nearest = np.array(anchors.classes)[anchors.distances(witnesses).argmin(axis=1)]
-        lost = (nearest == name).sum()
+        lost = (anchors.nearest(witnesses) == name).sum()
         if lost:
             doubts.append(
                 f"{lost} of {len(witnesses)} good calibration parts are nearer to the anchor of "

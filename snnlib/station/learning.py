@@ -22,7 +22,7 @@ from snnlib.backbones import pretrained, small_cnn
 from snnlib.encoders import UnitLength
 from snnlib.sampling import draw_batches
 from snnlib.station.features import Features, MapFeatures, Pooled
-from snnlib.station.looking import look_at, misfit, sound
+from snnlib.station.looking import look_at, prepared_batches, sound
 from snnlib.station.parts import Parts
 from snnlib.station.preparation import Preparation
 from snnlib.training import fit_one_cycle
@@ -266,18 +266,10 @@ class _Drawn:
 
 def _on_disk(parts, preparation, file, words):
     """Prepared photographs in a file that is read from as it is needed."""
-    values, count = None, 0
-    for _, photographs in parts.batches(preparation, progress=words):
-        for photograph in photographs:
-            if isinstance(photograph, ValueError):
-                raise photograph
-            pixels = photograph.pixels
-            if values is None:
-                shape = (len(parts), *pixels.shape)
-                values = np.lib.format.open_memmap(file, "w+", dtype=np.float16, shape=shape)
-            fault = misfit(photograph, values.shape[1:])
-            if fault:
-                raise ValueError(f"{parts.files[count]}: {fault}")
-            values[count] = pixels / np.iinfo(pixels.dtype).max
-            count += 1
+    values = None
+    for batch in sound(prepared_batches(parts, preparation, progress=words), parts):
+        if values is None:
+            shape = (len(parts), *batch.images.shape[1:])
+            values = np.lib.format.open_memmap(file, "w+", dtype=np.float16, shape=shape)
+        values[batch.positions] = batch.images
     return values

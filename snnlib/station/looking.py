@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,29 +13,53 @@ from snnlib.station.features import Features
 from snnlib.station.parts import Parts
 from snnlib.station.preparation import Photograph, Preparation
 
-__all__ = ["Look", "Source", "as_parts", "look_at"]
+__all__ = [
+    "Batch",
+    "Look",
+    "Source",
+    "as_parts",
+    "look_at",
+    "misfit",
+    "prepared_batches",
+    "sound",
+]
 
 #: What can be looked at, which is photographs in files or a folder, or parts as one array.
 Source = Parts | str | Path | Iterable[str | Path] | np.ndarray
 
+AnyBatch = TypeVar("AnyBatch", bound="Batch")
 ARRAYS_AT_A_TIME = 1024
 FRAMES_AT_A_TIME = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """What was seen of a batch of parts.
+class Batch:
+    """Some of the parts, as images.
 
     Attributes
     ----------
     positions : ndarray, shape (b,), int
-        Which parts of the source were seen.
+        Which parts of the source could be read.
     faults : dict of int to str
         What is wrong with the others, by position.
     photographs : list of `.Photograph`
         What was read, if parts came as photographs.
     images : ndarray, shape (b, c, h, w), float32
         Prepared images; photographs in [0, 1].
+    """
+
+    positions: np.ndarray
+    faults: dict[int, str]
+    photographs: list[Photograph]
+    images: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Look(Batch):
+    """What was seen of some of the parts.
+
+    Attributes
+    ----------
     points : ndarray, shape (b, d), float32
         Features of each image as a whole.
     patches : ndarray, shape (b, p, r, s), float32, or None
@@ -43,10 +68,6 @@ class Look:
         Time that the features took.
     """
 
-    positions: np.ndarray
-    faults: dict[int, str]
-    photographs: list[Photograph]
-    images: np.ndarray
     points: np.ndarray
     patches: np.ndarray | None
     seconds: float
@@ -82,13 +103,44 @@ def look_at(
 
     Parameters
     ----------
+    source, preparation, shape, progress
+        As for `prepared_batches`.
+    features : `.Features`
+        Describe images.
+
+    Yields
+    ------
+    `.Look`
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `prepared_batches`.
+    """
+    for batch in prepared_batches(source, preparation, shape, progress):
+        points, patches, seconds = np.empty((0, 0)), None, 0.0
+        if len(batch.images):
+            begun = time.perf_counter()
+            points, patches = features.describe(batch.images)
+            seconds = time.perf_counter() - begun
+        yield Look(**vars(batch), points=points, patches=patches, seconds=seconds)
+
+
+def prepared_batches(
+    source: Source,
+    preparation: Preparation | Arrays,
+    shape: tuple[int, ...] | None = None,
+    progress: str | None = None,
+) -> Iterator[Batch]:
+    """Make images of parts, one batch after the other.
+
+    Parameters
+    ----------
     source : `~snnlib.station.parts.Parts`, path, iterable of paths, or ndarray
         Photographs in files, or parts as an array: maps for `.Arrays`, or frames of a camera
         (n, h, w) or (n, h, w, 3) of 8 or 16 bits for a `.Preparation`.
     preparation : `.Preparation` or `.Arrays`
         Makes images of them.
-    features : `.Features`
-        Describe images.
     shape : tuple of int, optional
         Channels, height and width that images must have; that of the first if None.
     progress : str, optional
@@ -96,19 +148,19 @@ def look_at(
 
     Yields
     ------
-    Look
+    `.Batch`
 
     Raises
     ------
     TypeError, ValueError
         If the source is not what the preparation takes. What is wrong with a single photograph is
-        told in ``Look.faults``.
+        told in ``Batch.faults``.
     """
     if isinstance(preparation, Arrays):
-        yield from _look_at_arrays(source, preparation, features)
+        yield from _batches_of_arrays(source, preparation)
         return
     for positions, found in _photographs(source, preparation, progress):
-        faults, kept = {}, []
+        faults, kept = {}, {}
         for position, photograph in zip(positions, found):
             if isinstance(photograph, Photograph):
                 shape = shape or photograph.pixels.shape
@@ -118,47 +170,41 @@ def look_at(
             if fault:
                 faults[position] = fault
             else:
-                kept.append((position, photograph))
-        if not kept:
-            nothing = np.empty((0, *(shape or (0, 0, 0))), dtype=np.float32)
-            yield Look(np.empty(0, dtype=int), faults, [], nothing, np.empty((0, 0)), None, 0.0)
-            continue
-        photographs = [photograph for _, photograph in kept]
-        images = np.stack([_unit(photograph.pixels) for photograph in photographs])
-        begun = time.perf_counter()
-        points, patches = features.describe(images)
-        seconds = time.perf_counter() - begun
-        where = np.array([position for position, _ in kept])
-        yield Look(where, faults, photographs, images, points, patches, seconds)
+                kept[position] = photograph
+        photographs = list(kept.values())
+        images = np.empty((len(kept), *(shape or (0, 0, 0))), dtype=np.float32)
+        for image, photograph in zip(images, photographs):
+            image[:] = _unit(photograph.pixels)
+        yield Batch(np.array(list(kept), dtype=int), faults, photographs, images)
 
 
-def sound(looks: Iterable[Look], parts: Parts) -> Iterator[Look]:
-    """Hand on what was seen of photographs, each of which must be sound.
+def sound(batches: Iterable[AnyBatch], parts: Parts) -> Iterator[AnyBatch]:
+    """Hand on what was read or seen of photographs, each of which must be sound.
 
     Parameters
     ----------
-    looks : iterable of `.Look`
-        What was seen.
+    batches : iterable of `.Batch` or `.Look`
+        What was read or seen.
     parts : `~snnlib.station.parts.Parts`
         The photographs.
 
     Yields
     ------
-    Look
+    `.Batch` or `.Look`
 
     Raises
     ------
     ValueError
         If something is wrong with a photograph; names the file.
     """
-    for look in looks:
-        for position, fault in look.faults.items():
+    for batch in batches:
+        for position, fault in batch.faults.items():
             file = str(parts.files[position])
             raise ValueError(fault if file in fault else f"{file}: {fault}")
-        yield look
+        yield batch
 
 
-def _look_at_arrays(source, preparation, features):
+def _batches_of_arrays(source, preparation):
     if not isinstance(source, np.ndarray):
         raise TypeError(
             f"this station judges arrays of the shape (n, {', '.join(map(str, preparation.shape))})"
@@ -168,11 +214,7 @@ def _look_at_arrays(source, preparation, features):
         raise ValueError("there is no part to look at")
     for start in range(0, len(source), ARRAYS_AT_A_TIME):
         images = preparation.prepare(source[start : start + ARRAYS_AT_A_TIME])
-        begun = time.perf_counter()
-        points, patches = features.describe(images)
-        seconds = time.perf_counter() - begun
-        positions = start + np.arange(len(images))
-        yield Look(positions, {}, [], images, points, patches, seconds)
+        yield Batch(start + np.arange(len(images)), {}, [], images)
 
 
 def _photographs(source, preparation, progress):

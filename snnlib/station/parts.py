@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from snnlib.station.preparation import Photograph, Preparation
 
-__all__ = ["NOT_CLASSES", "Parts"]
+__all__ = ["NOT_CLASSES", "Parts", "normal_form"]
 
 #: Words of a verdict, in any case, that no class may bear.
 NOT_CLASSES = ("unknown", "invalid")
@@ -329,7 +329,7 @@ def _walk(path):
     named_in_lots = set()
     for folder in outer:
         files, inner = _kept(folder, path, passed)
-        found += [(_normal(folder.name), "", file) for file in files]
+        found += [(normal_form(folder.name), "", file) for file in files]
         for of_class in inner:
             files, deeper = _kept(of_class, path, passed)
             if deeper:
@@ -337,8 +337,10 @@ def _walk(path):
                     f"folder {deeper[0]} lies too deep: expected photographs in {path}, in "
                     "folders of classes there, or in folders of classes in folders of lots"
                 )
-            found += [(_normal(folder.name), _normal(of_class.name), file) for file in files]
-            named_in_lots.add(_normal(of_class.name))
+            found += [
+                (normal_form(folder.name), normal_form(of_class.name), file) for file in files
+            ]
+            named_in_lots.add(normal_form(of_class.name))
     has_lots = any(inner for _, inner, _ in found)
     placed = [
         (outer, inner, file)
@@ -402,7 +404,7 @@ def _told(passed):
 
 def _of_classes(found, classes, path):
     """What is of the classes wanted; and the rest, in words."""
-    wanted = {_normal(name) for name in classes}
+    wanted = {normal_form(name) for name in classes}
     there = Counter(name for _, name, _ in found)
     missing = sorted(wanted - set(there))
     if missing or not wanted:
@@ -420,11 +422,22 @@ def _of_classes(found, classes, path):
 
 def _place(found):
     lot, name, file = found
-    return lot, name, _normal(file.name), str(file)
+    return lot, name, normal_form(file.name), str(file)
 
 
-def _normal(name):
-    """A name as Unicode composes it: some systems write one letter as two."""
+def normal_form(name: str) -> str:
+    """Spell a name as Unicode composes it: some systems write one letter as two.
+
+    Parameters
+    ----------
+    name : str
+        Of a class, a lot or a file.
+
+    Returns
+    -------
+    str
+        In normal form C.
+    """
     return unicodedata.normalize("NFC", name)
 
 
@@ -436,7 +449,7 @@ def _strings(given, count, what):
     for k, string in enumerate(strings):
         if not isinstance(string, str):
             raise ValueError(f"{what} must be strings, got {string!r} at position {k}")
-    return np.array([_normal(string) for string in strings])
+    return np.array([normal_form(string) for string in strings])
 
 
 def _check_once(files):

@@ -3,7 +3,6 @@
 It knows nothing of what is inspected.
 """
 
-import unicodedata
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +32,7 @@ from snnlib.station.features import EmbeddingFeatures, Features, MapFeatures
 from snnlib.station.learning import Learning
 from snnlib.station.looking import Source, as_parts, look_at, sound
 from snnlib.station.lots import keep_aside
-from snnlib.station.parts import Parts
+from snnlib.station.parts import Parts, normal_form
 from snnlib.station.preparation import Preparation
 from snnlib.station.rule import Rule, set_rule
 from snnlib.station.verdict import INVALID, UNKNOWN, Verdict
@@ -178,8 +177,8 @@ class Station:
             For each of the `doubts`.
         """
         parts = parts if isinstance(parts, Parts) else Parts.read(parts)
-        good = _normal(good)
-        calibration = None if calibration is None else _normal(calibration)
+        good = normal_form(good)
+        calibration = None if calibration is None else normal_form(calibration)
         train, aside, calibrated_on = keep_aside(parts, good, calibration)
         preparation = Preparation(size, crop, grey, bits)
         features = _ready(features, train, preparation, seed, progress)
@@ -190,15 +189,7 @@ class Station:
             patches = _patches(look_at(some_good, preparation, features, progress=words), seed)
 
         learned = _see(train, preparation, features, patches, "learning" if progress else None)
-        some = _some_of_each(train.names, seed)
-        names, lots = train.names[some], train.lots[some]
-        _check_copies(learned.points[train.names == good], good)
-        with threadpool_limits(1):  # steps so small that threads would wait for each other
-            metric = WithinClassWhitening().fit(learned.points[some], names)
-            a_class = anchors_a_class(learned.points[some], names, lots, seed=seed)
-            known = _whitened(metric, learned.points)
-            anchors = place_anchors(known, train.names, a_class, seed=seed)
-
+        metric, anchors = _anchored(learned.points, train, good, seed)
         words = "calibrating" if progress else None
         kept = _see(aside, preparation, features, patches, words, learned.shape)
         check_bits([*learned.largest, *kept.largest], bits)
@@ -360,9 +351,8 @@ class Station:
             A row a part: ``file``, if parts are files; ``verdict``, which is the name of the
             nearest class, `.UNKNOWN` or `.INVALID`; ``score``; ``nearest``, ``distance``,
             ``second`` and ``second_distance``; ``to_good``, the distance to the nearest good
-            anchor;
-            ``strangest``, the strangeness of the strangest place, if it counts; ``ms``, the time
-            that its features took; and ``why`` a photograph is not judged.
+            anchor; ``strangest``, the strangeness of the strangest place, if it counts; ``ms``, the
+            time that its features took; and ``why`` a photograph is not judged.
 
         Raises
         ------
@@ -508,13 +498,13 @@ class Station:
         UserWarning
             If the new anchor lies near good parts.
         """
-        name = _normal(name)
-        looks = list(self._looks(source))
-        for look in looks:
+        name = normal_form(name)
+        points = []
+        for look in self._looks(source):
             for position, fault in self._faults(look).items():
                 raise ValueError(f"photograph {position} of {name!r} would be INVALID: {fault}")
-        points = np.concatenate([self._placed(look, slice(None))[0] for look in looks])
-        anchors = self.anchors.with_anchor(name, points)
+            points.append(self._placed(look, slice(None))[0])
+        anchors = self.anchors.with_anchor(name, np.concatenate(points))
         doubts = doubts_of_anchor(name, anchors, self.good, self.rule.reach, self.witnesses)
         return replace(self, anchors=anchors)._doubting(doubts)
 
@@ -577,6 +567,18 @@ def _described(look, evidence):
     return np.concatenate([look.points, looks], axis=1), strangest
 
 
+def _anchored(points, train, good, seed):
+    """The metric and the anchors that training points give; the points are whitened in place."""
+    _check_copies(points[train.names == good], good)
+    some = _some_of_each(train.names, seed)
+    names, lots = train.names[some], train.lots[some]
+    with threadpool_limits(1):  # steps so small that threads would wait for each other
+        metric = WithinClassWhitening().fit(points[some], names)
+        a_class = anchors_a_class(points[some], names, lots, seed=seed)
+        known = _whitened(metric, points)
+        return metric, place_anchors(known, train.names, a_class, seed=seed)
+
+
 def _check_copies(points, good):
     """Refuse good photographs of which nearly all are copies: they have no spread to learn from."""
     distinct = len(np.unique(points, axis=0))
@@ -590,10 +592,12 @@ def _check_copies(points, good):
 def _some_good(train, good, seed):
     """Good parts to take patches of: not more than tell what good places look like."""
     positions = np.flatnonzero(train.names == good)
-    if len(positions) > LOOKED_AT:
-        chosen = np.random.default_rng(seed).choice(positions, LOOKED_AT, replace=False)
-        positions = np.sort(chosen)
-    return train.take(positions)
+    return train.take(_at_most(LOOKED_AT, positions, np.random.default_rng(seed)))
+
+
+def _at_most(size, positions, random):
+    """So many positions, drawn at random and in their order; all if there are no more."""
+    return np.sort(random.choice(positions, min(size, len(positions)), replace=False))
 
 
 def _patches(looks, seed):
@@ -610,11 +614,8 @@ def _patches(looks, seed):
 def _some_of_each(names, seed):
     """Positions of parts whose spread is measured: more would take memory and tell no more."""
     random, classes = np.random.default_rng(seed), np.unique(names)
-    chosen = []
-    for name in classes:
-        there = np.flatnonzero(names == name)
-        size = min(len(there), SPREAD // len(classes))
-        chosen.append(random.choice(there, size, replace=False))
+    size = SPREAD // len(classes)
+    chosen = [_at_most(size, np.flatnonzero(names == name), random) for name in classes]
     return np.sort(np.concatenate(chosen))
 
 
@@ -657,11 +658,6 @@ def _decide(anchors, good, rule, points, strangest):
         "to_good": to_good,
     }
     return pd.DataFrame(columns | ({} if strangest is None else {"strangest": strangest}))
-
-
-def _normal(name):
-    """A name as `~snnlib.station.parts.Parts` spells it."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _good_parts(parts, good, what):
