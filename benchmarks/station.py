@@ -5,7 +5,10 @@
 Photographs of 512 × 512 pixels, JPEG, are read by as many threads as there are cores; each number
 of them is measured in a process of its own, memory above what the imports take. Then anomalib's
 PatchCore, on the same weights and photographs, if anomalib is installed (it is not among our
-packages; 2.7 was tried): both learn from good parts only, in turns.
+packages; 2.7 was tried): both learn from good parts only, of one lot, and judge those of a later
+one. The station keeps the last fifth of the parts aside for its limit; PatchCore has none, and
+learns from all. How well its patches alone tell good from bent stands beside its score, which looks
+at a part as a whole, too.
 """
 
 import json
@@ -32,10 +35,11 @@ from snnlib.station.station import Station
 COUNTS, SIDES, DISTINCT, PIXELS = (2_000, 20_000), (160, 224), 200, 512
 BATCH, CALLS = 8, 20
 JUDGED = 2_000  # photographs, of a station that was made from all of them
-LEARNED, TESTED, SIDE, ROUNDS = 120, 100, 224, 1
+LEARNED, TESTED, SIDE = 120, 100, 224
 LAYERS = ("blocks.2", "blocks.4")  # of strides 8 and 16, as the station has them
-KEPT = {"as many patches": 2_000, "a tenth of the patches": None}
-PATCHES, VALUES, SEED = 60_000, 152, 0
+AS_MANY = 2_000  # patches, as many as the station keeps
+RACES = {"as many patches": (AS_MANY, (0, 1, 2)), "a tenth of the patches": (None, (0,))}
+PATCHES, VALUES, SEED = 60_000, 192, 0
 
 
 # Seconds and memory by the number of photographs
@@ -97,18 +101,18 @@ def measured(folder, count, side):
 # Against PatchCore
 
 
-def write_pins(folder):
+def write_pins(folder, seed):
     """Photographs of nine pins: good ones to learn from; good and bent ones of another lot."""
     later = Lot(brightness=0.97, placement=(0.01, -0.01))
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seed)
     bent = [f"{rng.integers(1, 4)}2{rng.choice(['X14', 'X-14'])}" for _ in range(TESTED)]
-    for name, codes, lot, seed in [
-        ("learned", ["OK"] * LEARNED, Lot(), 1),
-        ("good", ["OK"] * TESTED, later, 2),
-        ("bent", bent, later, 3),
+    for name, codes, lot, draw in [
+        ("learned", ["OK"] * LEARNED, Lot(), 1 + 10 * seed),
+        ("good", ["OK"] * TESTED, later, 2 + 10 * seed),
+        ("bent", bent, later, 3 + 10 * seed),
     ]:
         (folder / name).mkdir(parents=True)
-        images = chain.from_iterable(photograph(draw_parts(codes, seed=seed, lot=lot), seed=seed))
+        images = chain.from_iterable(photograph(draw_parts(codes, seed=draw, lot=lot), seed=draw))
         for k, image in enumerate(images):
             grey = (255 * image[0, :, :66]).round().astype(np.uint8)
             Image.fromarray(grey).save(folder / name / f"{k:03}.png")
@@ -118,13 +122,14 @@ def write_pins(folder):
 
 
 def ours(files):
-    """Seconds to fit, milliseconds to judge, scores of good and of bent parts."""
+    """Seconds to fit, milliseconds to judge; scores and evidence of good and of bent parts."""
     learned = Parts.of(files["learned"].files, name="OK")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one lot only: it says so
         fit, station = seconds_of(Station.fit, learned, size=SIDE, progress=False)
     judging, tables = seconds_of(lambda: [station.judge(files[kind]) for kind in ("good", "bent")])
-    return fit, 1000 * judging / (2 * TESTED), [table.score.to_numpy() for table in tables]
+    found = [[table[column] for table in tables] for column in ("score", "strangest")]
+    return fit, 1000 * judging / (2 * TESTED), *found
 
 
 def theirs(files, kept):
@@ -185,33 +190,36 @@ def has_anomalib():
         return False
 
 
-def race(record, files):
-    """Both in turns, as often as there are rounds."""
-    for turn in range(ROUNDS):
-        for case, kept in KEPT.items():
-            settings = {"case": f"PatchCore, {case}", "seed": turn, "images": LEARNED}
+def race(record, folder):
+    """Each case with other parts for each seed; the two go first in turn."""
+    for case, (kept, seeds) in RACES.items():
+        for seed in seeds:
+            settings = {"case": f"PatchCore, {case}", "seed": seed, "images": LEARNED}
             if record.done(settings):
                 continue
-            fit, judge, scores = ours(files)
-            peer_fit, peer_judge, peer_scores = theirs(files, kept)
-            auc, peer_auc = (roc_auc(*found, seed=SEED) for found in (scores, peer_scores))
-            record.add(
-                settings,
-                {
-                    "fit_s": fit,
-                    "peer_fit_s": peer_fit,
-                    "fit_ratio": peer_fit / fit,
-                    "judge_ms": judge,
-                    "peer_judge_ms": peer_judge,
-                    "judge_ratio": peer_judge / judge,
-                    "auc": auc.value,
-                    "auc_low": auc.low,
-                    "auc_high": auc.high,
-                    "peer_auc": peer_auc.value,
-                    "peer_auc_low": peer_auc.low,
-                    "peer_auc_high": peer_auc.high,
-                },
+            files = write_pins(folder / f"{case} {seed}", seed)
+            sides = {ours: (files,), theirs: (files, kept)}
+            order = reversed(sides) if seed % 2 else sides
+            found = {side: side(*sides[side]) for side in order}
+            (fit, judge, scores, evidence), (peer_fit, peer_judge, peer_scores) = (
+                found[side] for side in (ours, theirs)
             )
+            figures = {
+                "fit_s": fit,
+                "peer_fit_s": peer_fit,
+                "fit_ratio": peer_fit / fit,
+                "judge_ms": judge,
+                "peer_judge_ms": peer_judge,
+                "judge_ratio": peer_judge / judge,
+            }
+            for prefix, told in (("", scores), ("evidence_", evidence), ("peer_", peer_scores)):
+                auc = roc_auc(*map(np.asarray, told), seed=SEED)
+                figures |= {
+                    f"{prefix}auc": auc.value,
+                    f"{prefix}auc_low": auc.low,
+                    f"{prefix}auc_high": auc.high,
+                }
+            record.add(settings, figures)
 
 
 def main():
@@ -229,10 +237,10 @@ def main():
         settings = {"case": "coreset", "seed": SEED, "images": PATCHES}
         if not record.done(settings):
             patches = np.random.default_rng(SEED).normal(size=(PATCHES, VALUES)).astype(np.float32)
-            seconds, _ = seconds_of(greedy_coreset, patches, KEPT["as many patches"], seed=SEED)
+            seconds, _ = seconds_of(greedy_coreset, patches, AS_MANY, seed=SEED)
             record.add(settings, {"coreset_s": seconds})
         if has_anomalib():
-            race(record, write_pins(Path(folder, "pins")))
+            race(record, Path(folder, "pins"))
         else:
             print("anomalib is not installed: its PatchCore is not measured")
     table = record.table()
@@ -244,7 +252,7 @@ def main():
     }
     raced = table[table.case.str.startswith("PatchCore")]
     if len(raced):
-        figures = ["fit_ratio", "judge_ratio", "auc", "peer_auc"]
+        figures = ["fit_ratio", "judge_ratio", "auc", "evidence_auc", "peer_auc"]
         told |= raced.groupby("case")[figures].mean().to_dict("index")
     print(json.dumps(told))
 

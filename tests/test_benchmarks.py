@@ -448,20 +448,33 @@ def test_station(toys, no_processes):
 @pytest.mark.parametrize("kept", [None, 50])
 def test_station_against_patchcore(toys, kept, tmp_path):
     """The race, with our own side in place of anomalib, which is not among our packages."""
-    script = toys.load("station", LEARNED=10, TESTED=6, SIDE=64, ROUNDS=1)
-    files = script.write_pins(tmp_path / "pins")
+    script = toys.load("station", LEARNED=10, TESTED=6, SIDE=64)
+    files = script.write_pins(tmp_path / "pins", seed=1)
     assert {name: len(parts) for name, parts in files.items()} == {
         "learned": 10,
         "good": 6,
         "bent": 6,
     }
-    toys.patch.setattr(script, "KEPT", {"as many patches": kept})
-    toys.patch.setattr(script, "theirs", lambda files, kept: script.ours(files))
+    toys.patch.setattr(script, "RACES", {"as many patches": (kept, (0, 1))})
+    first = []
+    ours = script.ours
+
+    def told(side, files):
+        first.append(side)
+        return ours(files)
+
+    toys.patch.setattr(script, "ours", lambda files: told("ours", files))
+    toys.patch.setattr(script, "theirs", lambda files, kept: told("theirs", files)[:3])
     record = importlib.import_module("recording").begin(script.__file__, "pins")
-    script.race(record, files)
-    (run,) = toys.read(script)["runs"]
-    check_figures(run["figures"])
-    assert run["figures"]["auc"] == run["figures"]["peer_auc"]
+    script.race(record, tmp_path)
+    runs = toys.read(script)["runs"]
+    assert first == ["ours", "theirs", "theirs", "ours"]
+    assert [run["settings"]["seed"] for run in runs] == [0, 1]
+    for run in runs:
+        check_figures(run["figures"])
+        assert run["figures"]["auc"] == run["figures"]["peer_auc"]
+    folders = [tmp_path / f"as many patches {seed}" / "learned" / "000.png" for seed in (0, 1)]
+    assert folders[0].read_bytes() != folders[1].read_bytes()
 
 
 # Maps

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import uniform_filter
 from torch import nn
 from torch.nn import functional
 
@@ -56,9 +57,12 @@ def by_hand(network, images):
         fine, coarse = (m.numpy() for m in network(torch.tensor(images)))
     both = (fine, coarse)
     points = [m.mean(axis=(2, 3)) for m in both] + [m.max(axis=(2, 3)) for m in both]
+    # Each place, and with its eight neighbours; beyond the edge there is nothing.
+    around, coarse = (uniform_filter(m, size=(1, 1, 3, 3), mode="constant") for m in both)
     (rows, columns), (r, c) = fine.shape[2:], coarse.shape[2:]
-    patches = np.empty((len(images), fine.shape[1] + coarse.shape[1], rows, columns))
-    patches[:, : fine.shape[1]] = fine
+    width = 2 * fine.shape[1]
+    patches = np.empty((len(images), width + coarse.shape[1], rows, columns))
+    patches[:, :width] = np.concatenate([fine, around], axis=1)
     for row, column in np.ndindex(rows, columns):
         # Middles of places lie over middles of places, and edges over edges.
         y = np.clip((row + 0.5) * r / rows - 0.5, 0, r - 1)
@@ -67,7 +71,7 @@ def by_hand(network, images):
         below, right = min(top + 1, r - 1), min(left + 1, c - 1)
         upper = coarse[..., top, left] * (1 - x + left) + coarse[..., top, right] * (x - left)
         lower = coarse[..., below, left] * (1 - x + left) + coarse[..., below, right] * (x - left)
-        patches[:, fine.shape[1] :, row, column] = upper * (1 - y + top) + lower * (y - top)
+        patches[:, width:, row, column] = upper * (1 - y + top) + lower * (y - top)
     return np.concatenate(points, axis=1), patches
 
 
@@ -97,9 +101,17 @@ def test_images_are_described_one_by_one_as_in_a_batch(features):
 
 def test_no_more_than_eight_images_are_looked_at_at_a_time(features, monkeypatch):
     seen, run = [], features._run
-    monkeypatch.setattr(features, "_run", lambda images: seen.append(len(images)) or run(images))
-    features.describe(photographs(19, 16, 16))
+
+    def noted(images, names):
+        seen.append(len(images))
+        return run(images, names)
+
+    monkeypatch.setattr(features, "_run", noted)
+    images = photographs(19, 16, 16)
+    points, _ = features.describe(images)
     assert seen == [8, 8, 3]
+    assert_near(features.of_seen(images), points, share=1e-6)  # without patches
+    assert seen == [8, 8, 3] * 2
 
 
 def test_grey_photographs_are_described_as_colour_without_colours(features):

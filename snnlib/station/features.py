@@ -16,6 +16,7 @@ from snnlib.station.onnx_graph import Graph
 __all__ = ["EmbeddingFeatures", "Features", "MapFeatures", "Pooled"]
 
 INPUT, POINTS, PATCHES = "images", "points", "patches"
+AROUND = 3  # places of a map, in either direction, that a mean is taken of
 AT_A_TIME = 8  # photographs: more of them take more memory, and no less time
 
 
@@ -159,13 +160,19 @@ def _pooled(maps):
 
 
 def _by_place(maps):
-    """Values of all maps for each place of the finest; a place sees its neighbours as well."""
-    finest, *others = maps
-    size = finest.shape[2:]
-    others = [
-        functional.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in others
+    """Values for each place of the finest map: its own, and means around it of all maps.
+
+    The means over 3 × 3 places are those of Roth et al. (2022, section 3.1); the values of the
+    place itself show what is smaller. Outside of a photograph all values are zero, so that places
+    at its edge, of which a network knows least, count for less.
+    """
+    around = [functional.avg_pool2d(m, AROUND, stride=1, padding=AROUND // 2) for m in maps]
+    size = maps[0].shape[2:]
+    resized = [
+        functional.interpolate(m, size=size, mode="bilinear", align_corners=False)
+        for m in around[1:]
     ]
-    return torch.cat([finest, *others], dim=1)
+    return torch.cat([maps[0], around[0], *resized], dim=1)
 
 
 class MapFeatures:
@@ -201,11 +208,9 @@ class MapFeatures:
         -------
         points : ndarray, shape (n, d), float32
         patches : ndarray, shape (n, p, r, s), float32
-            On the grid of the finest map: p values of all maps for each place.
+            On the grid of the finest map: p values for each place, its own and those around it.
         """
-        starts = range(0, len(images), AT_A_TIME)
-        found = [self._run(images[start : start + AT_A_TIME]) for start in starts]
-        points, patches = (np.concatenate(part) for part in zip(*found))
+        points, patches = self._described(images, [POINTS, PATCHES])
         return self._headed(points), patches
 
     def seen(self, images: np.ndarray) -> np.ndarray:
@@ -232,14 +237,22 @@ class MapFeatures:
         -------
         ndarray, shape (n, d), float32
         """
-        return self.describe(images)[0]
+        (points,) = self._described(images, [POINTS])
+        return self._headed(points)
 
-    def _run(self, images):
+    def _described(self, images, names):
+        """What is asked for by name, of all images."""
+        starts = range(0, len(images), AT_A_TIME)
+        found = [self._run(images[start : start + AT_A_TIME], names) for start in starts]
+        return [np.concatenate(part) for part in zip(*found)]
+
+    def _run(self, images, names):
         if self._session is not None:
-            return self._session.run([POINTS, PATCHES], {INPUT: images})
+            return self._session.run(names, {INPUT: images})
+        made = {POINTS: _pooled, PATCHES: _by_place}
         with torch.inference_mode():
             maps = self.backbone(torch.tensor(images))
-            return _pooled(maps).numpy(), _by_place(maps).numpy()
+            return [made[name](maps).numpy() for name in names]
 
     def _headed(self, points):
         if self.head is None:
@@ -265,10 +278,12 @@ def _pooled_in(graph, maps):
 
 
 def _by_place_in(graph, maps):
-    finest, *others = maps
+    settings = {"kernel_shape": [AROUND] * 2, "pads": [AROUND // 2] * 4, "count_include_pad": 1}
+    finest, *coarser = (graph.add("AveragePool", of_stride, **settings) for of_stride in maps)
+    yield maps[0]
     yield finest
     size = graph.add("Shape", finest, start=2)
-    for of_stride in others:
+    for of_stride in coarser:
         wanted = graph.add("Concat", graph.add("Shape", of_stride, end=2), size, axis=0)
         yield graph.add("Resize", of_stride, "", "", wanted, mode="linear")
 
