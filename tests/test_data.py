@@ -178,7 +178,10 @@ def test_drawing_a_part():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nsoartc", "train"), "name must be one of mnist, fashion_mnist, digits; got 'nsoartc'"),
+        (
+            ("nsoartc", "train"),
+            "name must be one of mnist, fashion_mnist, digits, elpv; got 'nsoartc'",
+        ),
         (("mnist", "validation"), "split must be one of train, test; got 'validation'"),
         (("mnist", "train", None, 0, "web"), "source must be one of .*; got 'web'"),
         (("digits", "test", 501), "10 … 500 .* got 501"),

