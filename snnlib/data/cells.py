@@ -71,7 +71,7 @@ class CellSet(ImageSet):
 
     @property
     def words(self) -> np.ndarray:
-        """What the expert says of each cell, shape (n,), str: one of `WORDS`."""
+        """What the expert says of each cell, shape (n,), str; one of `WORDS`."""
         return np.array(list(WORDS.values()))[_steps(self.probabilities)]
 
     @property
