@@ -197,7 +197,9 @@ def test_a_dent_is_where_the_heat_says(station, at):
 
 def test_five_photographs_of_a_defect_teach_it(station, new):
     stains = frames(15, 7, "stain")
-    assert (station.judge(stains).verdict != "OK").all()  # stopped, if not known
+    verdicts = station.judge(stains).verdict
+    assert (verdicts != "OK").all()  # stopped, if not known
+    assert (verdicts == UNKNOWN).mean() > 0.6  # some lie a little nearer to a scratch
     taught = station.with_defect("stain", stains[:5])
     assert taught.doubts == ()
     assert (taught.judge(stains[5:]).verdict == "stain").all()
