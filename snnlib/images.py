@@ -1,7 +1,7 @@
 """Labelled images and what must be true of them. This room knows nothing of the others."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -108,6 +108,8 @@ class ImageSet:
     class_names: tuple[str, ...]
     source: str
 
+    _of_each: ClassVar[tuple[str, ...]] = ("images", "labels")  # arrays with one entry an image
+
     def __post_init__(self) -> None:
         check_images(self.images)
         labels = check_labels(self.labels)
@@ -133,7 +135,7 @@ class ImageSet:
         shape, count = " × ".join(map(str, self.images.shape[1:])), len(self.class_names)
         names = ", ".join(self.class_names[:SHOWN]) + (", …" if count > SHOWN else "")
         return (
-            f"ImageSet({len(self)} image{'s' * (len(self) != 1)} of {shape}, "
+            f"{type(self).__name__}({len(self)} image{'s' * (len(self) != 1)} of {shape}, "
             f"{count} class{'es' * (count != 1)}: {names}; source {self.source!r})"
         )
 
@@ -155,7 +157,7 @@ class ImageSet:
         ImageSet
             ``m`` images.
         """
-        return replace(self, images=self.images[indices], labels=self.labels[indices])
+        return replace(self, **{name: getattr(self, name)[indices] for name in self._of_each})
 
     def split(self, size: int, *, seed: int) -> tuple[Self, Self]:
         """Cut the set in two, each class in the same proportion on both sides.
@@ -182,7 +184,7 @@ class ImageSet:
         )
         return self.take(rest), self.take(part)
 
-    def join(self, other: "ImageSet") -> Self:
+    def join(self, other: Self) -> Self:
         """Put another set behind this one.
 
         Parameters
@@ -210,10 +212,13 @@ class ImageSet:
                 f"joined sets must name the same classes, got {self.class_names} "
                 f"and {other.class_names}"
             )
-        images = np.concatenate([self.images, other.images])
-        return replace(self, images=images, labels=np.concatenate([self.labels, other.labels]))
+        joined: dict[str, Any] = {
+            name: np.concatenate([getattr(self, name), getattr(other, name)])
+            for name in self._of_each
+        }
+        return replace(self, **joined)
 
-    def class_means(self) -> Self:
+    def class_means(self) -> "ImageSet":
         """Average the images of each class, pixel by pixel.
 
         Returns
@@ -223,4 +228,4 @@ class ImageSet:
         """
         labels = np.unique(self.labels)
         means = [self.images[self.labels == k].mean(axis=0, dtype=np.float64) for k in labels]
-        return replace(self, images=np.stack(means), labels=labels)
+        return ImageSet(np.stack(means), labels, self.class_names, self.source)

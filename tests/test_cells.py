@@ -87,6 +87,18 @@ def test_cells_that_are_taken_bring_what_is_said_of_them(parts):
         assert np.array_equal(getattr(taken, name), getattr(part, name)[rows])
 
 
+def test_cells_that_are_joined_or_cut_bring_it_too(parts):
+    part = parts["calibration"]
+    rest, some = part.split(100, seed=0)
+    joined = rest.join(some)
+    assert isinstance(joined, CellSet)
+    assert (len(joined), len(some)) == (394, 100)
+    assert set(joined.files) == set(part.files)
+    of_file = dict(zip(part.files, part.probabilities))
+    assert [of_file[file] for file in joined.files] == joined.probabilities.tolist()
+    assert part.class_means().labels.tolist() == [0, 1]
+
+
 def test_what_is_printed(parts):
     assert repr(parts["test"]) == (
         "CellSet(656 images of 1 × 300 × 300, 2 classes: functional, defective; "

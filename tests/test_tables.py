@@ -29,9 +29,12 @@ OLDER = {
     "mining",
     "mnist_pairs",
     "new_defects",
+    "nsoartc",
     "nsoartc_classifiers",
+    "nsoartc_departures",
     "siamese_inspection",
     "signing_off",
+    "station",
     "triplets",
 }
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -57,6 +56,8 @@ class CellSet(ImageSet):
     types: np.ndarray
     files: np.ndarray
 
+    _of_each = (*ImageSet._of_each, "probabilities", "types", "files")
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("probabilities", "types", "files"):
@@ -65,9 +66,6 @@ class CellSet(ImageSet):
                     f"every image needs one of {name}, got shape {np.shape(getattr(self, name))} "
                     f"for {len(self)} images"
                 )
-
-    def __repr__(self) -> str:
-        return super().__repr__().replace("ImageSet", "CellSet", 1)
 
     @property
     def words(self) -> np.ndarray:
@@ -81,22 +79,6 @@ class CellSet(ImageSet):
         A cell of which the expert is sure counts 1, others 0.33 (p = 1/3) and 0.67 (p = 2/3).
         """
         return np.array(WEIGHTS)[_steps(self.probabilities)]
-
-    def take(self, indices: np.ndarray) -> Self:
-        """Return the cells at `indices` as a new set.
-
-        Parameters
-        ----------
-        indices : ndarray, shape (m,), int
-            Positions in this set, in the order wanted.
-
-        Returns
-        -------
-        CellSet
-            ``m`` cells.
-        """
-        of_each = ("images", "labels", "probabilities", "types", "files")
-        return replace(self, **{name: getattr(self, name)[indices] for name in of_each})
 
 
 def load_cells(split: str, size: int | None = None, seed: int = 0) -> CellSet:
