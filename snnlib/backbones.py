@@ -193,8 +193,8 @@ def small_cnn(*, seed: int) -> Backbone:
     """Four plain convolutions, each of which halves the photograph; with random weights.
 
     Small enough to be trained from scratch on two processor cores. It draws two maps: 64 values for
-    each 8 × 8 pixels, and 128 for each 16 × 16. Whoever takes means or maxima over a map does not
-    care where in the photograph a part lies.
+    each 8 × 8 pixels, and 128 for each 16 × 16. Whoever takes means over a map does not care
+    where in the photograph a part lies.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ def by_hand(network, images):
     with torch.inference_mode():
         fine, coarse = (m.numpy() for m in network(torch.tensor(images)))
     both = (fine, coarse)
-    points = [m.mean(axis=(2, 3)) for m in both] + [m.max(axis=(2, 3)) for m in both]
+    points = [m.mean(axis=(2, 3)) for m in both]
     # Each place, and with its eight neighbours; beyond the edge there is nothing.
     around, coarse = (uniform_filter(m, size=(1, 1, 3, 3), mode="constant") for m in both)
     (rows, columns), (r, c) = fine.shape[2:], coarse.shape[2:]
@@ -130,12 +130,12 @@ def test_the_maps_are_those_of_trained_weights_and_not_of_training():
     assert_near(points, by_hand(network.eval(), images)[0])
 
 
-def test_pooled_are_means_and_maxima(network):
+def test_pooled_are_means(network):
     images = photographs(2, 50, 70)
     with torch.inference_mode():
         found = Pooled(network)(torch.tensor(images)).numpy()
     assert_near(found, by_hand(network, images)[0])
-    assert found.shape == (2, 2 * sum(network.channels))
+    assert found.shape == (2, sum(network.channels))
 
 
 def test_pooled_learn_together_with_their_backbone():
@@ -158,7 +158,7 @@ def test_a_head_stands_behind_the_pooled_values(network, features):
 
 
 def test_a_head_does_not_look_at_the_batch_nor_learn_from_it():
-    head = nn.Sequential(nn.BatchNorm1d(384), nn.Dropout(0.5))
+    head = nn.Sequential(nn.BatchNorm1d(192), nn.Dropout(0.5))
     features = MapFeatures(small(), head)
     assert head.training
     images = photographs(6, 32, 32)
@@ -169,7 +169,7 @@ def test_a_head_does_not_look_at_the_batch_nor_learn_from_it():
 
 
 def test_what_is_done_to_the_networks_later_changes_nothing():
-    network, head = small(), mlp(384, 5, seed=0)
+    network, head = small(), mlp(192, 5, seed=0)
     features = MapFeatures(network, head)
     images = photographs(2, 40, 40)
     before = features.describe(images)

@@ -25,7 +25,7 @@ def test_weights_of_pytorch_are_taken_in_single_precision():
     graph.add("Gemm", "x", graph.constant(layer.weight), transB=1, output="y")
     x = torch.rand(4, 3)
     (y,) = graph.start("x", "nd", {"y": "ne"}).run(None, {"x": x.numpy()})
-    np.testing.assert_allclose(y, layer.float()(x).detach().numpy(), rtol=1e-5)
+    np.testing.assert_allclose(y, layer.float()(x).detach().numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_a_node_that_onnx_does_not_know_is_refused():

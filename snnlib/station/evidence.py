@@ -22,7 +22,7 @@ KEPT = 60_000  # patches that the coreset is drawn from
 MEASURED = 20_000  # of them, by whose spread they are whitened: in double precision they take room
 ANCHORS = 2_000  # patches that parts are compared with
 POWER = 8  # of strangeness, by which places weigh in what is strange about a part
-PROJECTED = 64  # values a patch while the coreset is drawn
+PROJECTED = 32  # values a patch while the coreset is drawn
 
 
 class Reservoir:

@@ -127,7 +127,7 @@ class EmbeddingFeatures:
 
 
 class Pooled(nn.Module):
-    """Mean and maximum of each value of the maps of a backbone, wherever in the photograph.
+    """Mean of each value of the maps of a backbone, wherever in the photograph.
 
     Parameters
     ----------
@@ -150,13 +150,13 @@ class Pooled(nn.Module):
         Returns
         -------
         Tensor, shape (n, d)
-            Means, then maxima; d is twice the number of channels of all maps.
+            One value for each channel of all maps.
         """
         return _pooled(self.backbone(images))
 
 
 def _pooled(maps):
-    return torch.cat([m.mean((2, 3)) for m in maps] + [m.amax((2, 3)) for m in maps], dim=1)
+    return torch.cat([m.mean((2, 3)) for m in maps], dim=1)
 
 
 def _by_place(maps):
@@ -272,9 +272,8 @@ def _session(backbone):
 
 def _pooled_in(graph, maps):
     axes = graph.constant(np.array([2, 3]))
-    for pool in ("ReduceMean", "ReduceMax"):
-        for of_stride in maps:
-            yield graph.add(pool, of_stride, axes, keepdims=0)
+    for of_stride in maps:
+        yield graph.add("ReduceMean", of_stride, axes, keepdims=0)
 
 
 def _by_place_in(graph, maps):

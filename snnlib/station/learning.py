@@ -176,7 +176,7 @@ def _trained(backbone, train, preparation, epochs, *, rate, seed, progress):
     labels = _labels(train)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        head = _head(2 * sum(backbone.channels), *HEAD)
+        head = _head(sum(backbone.channels), *HEAD)
     encoder = nn.Sequential(_Moved(), Pooled(backbone), head)
     with TemporaryDirectory() as folder:
         words = "preparing" if progress else None
