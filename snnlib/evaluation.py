@@ -20,6 +20,7 @@ from snnlib.images import check_labels
 __all__ = [
     "ClusterAccuracy",
     "Estimate",
+    "PairedDifference",
     "RetrievalScores",
     "VerificationScores",
     "angular_distance",
@@ -27,7 +28,9 @@ __all__ = [
     "cluster_accuracy",
     "escapes",
     "false_alarms",
+    "mcnemar",
     "proportion",
+    "rank_correlation",
     "retrieval_scores",
     "roc_auc",
     "verification_scores",
@@ -145,6 +148,86 @@ def false_alarms(truth: ArrayLike, said: ArrayLike, good: str | int = "OK") -> E
     if not well.any():
         raise ValueError(f"no part is {good!r}, only {sorted(set(classes.tolist()))} are there")
     return proportion((verdicts[well] != good).sum(), well.sum())
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Two methods on the same parts.
+
+    Attributes
+    ----------
+    only_first, only_second : int
+        Parts that only one of them has right.
+    p : float
+        How probable it is that chance alone makes a difference as large, if neither is better.
+    """
+
+    only_first: int
+    only_second: int
+    p: float
+
+
+def mcnemar(first: ArrayLike, second: ArrayLike) -> PairedDifference:
+    """Compare two methods by those parts that only one of them has right.
+
+    McNemar (1947), by the exact binomial distribution: parts that both have right or both have
+    wrong say nothing about which is better.
+
+    Parameters
+    ----------
+    first, second : array_like, shape (n,), bool
+        Whether each method has each part right.
+
+    Returns
+    -------
+    PairedDifference
+
+    Raises
+    ------
+    ValueError
+        If the two are not of the same parts.
+    """
+    one, other = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    if one.ndim != 1 or one.shape != other.shape:
+        raise ValueError(f"expected two of shape (n,), got {one.shape} and {other.shape}")
+    gained, lost = int((one & ~other).sum()), int((other & ~one).sum())
+    p = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    return PairedDifference(gained, lost, float(p))
+
+
+def rank_correlation(scores: ArrayLike, ranks: ArrayLike, *, seed: int = 0) -> Estimate:
+    """How well scores put things into an order that is told: Spearman's correlation.
+
+    Parameters
+    ----------
+    scores : array_like, shape (n,), floating point
+        What a method says.
+    ranks : array_like, shape (n,), floating point
+        In which order things belong; equal ones share a rank.
+    seed : int, default 0
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    Estimate
+        1 for the same order, -1 for the reverse; interval by bootstrap over things.
+
+    Raises
+    ------
+    ValueError
+        If the two differ in number, a value is not finite, or all are the same.
+    """
+    pairs = np.array([scores, ranks], dtype=float)
+    if pairs.ndim != 2 or not np.isfinite(pairs).all():
+        raise ValueError("expected a finite score and rank for each thing")
+    if (pairs.min(axis=1) == pairs.max(axis=1)).any():
+        raise ValueError("scores or ranks are all the same: there is no order")
+
+    def correlation(one, other):
+        return stats.spearmanr(one, other).statistic
+
+    interval = _interval(pairs, correlation, seed, paired=True)
+    return Estimate(float(correlation(*pairs)), *interval)
 
 
 def _check_verdicts(truth: ArrayLike, said: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -348,15 +431,21 @@ def _auc(distances, same, seed):
         truth = np.repeat([True, False], [len(near), len(far)])
         return roc_auc_score(truth, -np.concatenate([near, far]))
 
+    return Estimate(float(area(*kinds)), *_interval(kinds, area, seed, paired=False))
+
+
+def _interval(samples, figure, seed, *, paired):
+    """Ends of the interval of a figure of some samples, by bootstrap over what they hold."""
     interval = stats.bootstrap(
-        kinds,
-        area,
+        samples,
+        figure,
         n_resamples=RESAMPLES,
         vectorized=False,
+        paired=paired,
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return Estimate(float(area(*kinds)), float(interval.low), float(interval.high))
+    return float(interval.low), float(interval.high)
 
 
 def roc_auc(known: ArrayLike, unknown: ArrayLike, *, seed: int = 0) -> Estimate:

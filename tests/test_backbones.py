@@ -60,6 +60,7 @@ def test_maps_have_a_place_for_each_8_and_each_16_pixels(name, height, width):
 
 def test_values_a_place():
     assert lite0(seed=0).channels == (40, 112)
+    assert lite0((8, 16, 32), seed=0).channels == (40, 112, 320)
     assert small_cnn(seed=0).channels == (64, 128)
 
 
@@ -236,3 +237,31 @@ def test_another_name_is_one_of_timm(monkeypatch):
     for values in maps:  # as its pictures were scaled: (1 - mean) / std
         assert values.mean(dim=(0, 2, 3)).tolist() == pytest.approx([1, 3, 1])
     assert backbone("some_net").name == "some_net"
+    assert pretrained("some_net", (4, 32)).strides == (4, 32)
+    assert (True, (1, 4)) in asked
+    with pytest.raises(ValueError, match=r"some_net has maps of strides \[2, 4, .* got \[8, 64\]"):
+        pretrained("some_net", (8, 64))
+
+
+@pytest.mark.parametrize("strides", [(8,), (16,), (32,), (8, 32), (8, 16, 32)])
+@torch.inference_mode()
+def test_maps_of_some_strides_are_those_of_all(strides):
+    everything, some = pretrained(strides=(8, 16, 32)), pretrained(strides=strides)
+    of_stride = dict(zip((8, 16, 32), everything(picture(70, 100))))
+    found = some(picture(70, 100))
+    assert some.strides == strides
+    assert len(found) == len(strides)
+    for values, stride in zip(found, strides):
+        assert torch.equal(values, of_stride[stride])
+        assert values.shape[2:] == (-(-70 // stride), -(-100 // stride))
+    again = backbone(some.name, some.strides)
+    again.load_state_dict(some.state_dict())
+    assert again.channels == some.channels
+
+
+@pytest.mark.parametrize("strides", [(), (4,), (16, 8), (8, 8)])
+def test_strides_that_there_are_not(strides):
+    with pytest.raises(
+        ValueError, match=r"strides must be some of \[8, 16, 32\], the finest first"
+    ):
+        lite0(strides, seed=0)

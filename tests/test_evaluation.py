@@ -1,4 +1,5 @@
 from itertools import permutations
+from math import comb
 
 import numpy as np
 import pytest
@@ -8,12 +9,14 @@ from hypothesis import strategies as st
 from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from pytorch_metric_learning.utils.inference import CustomKNN
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 from snnlib.evaluation import (
     ClusterAccuracy,
     Estimate,
+    PairedDifference,
     RetrievalScores,
     VerificationScores,
     angular_distance,
@@ -21,7 +24,9 @@ from snnlib.evaluation import (
     cluster_accuracy,
     escapes,
     false_alarms,
+    mcnemar,
     proportion,
+    rank_correlation,
     retrieval_scores,
     roc_auc,
     verification_scores,
@@ -430,3 +435,49 @@ def test_scores_are_printed_in_a_line():
     for scores in (verification, clusters):
         assert "array" not in repr(scores)
         assert "Estimate(value=1.0" in repr(scores)
+
+
+def test_mcnemar_is_a_sign_test_of_those_that_differ():
+    """By the sum of binomial chances, both ends together."""
+    first = np.repeat([True, True, False, False], [50, 9, 2, 7])
+    second = np.repeat([True, False, True, False], [50, 9, 2, 7])
+    p = 2 * sum(comb(11, k) for k in range(3)) / 2**11
+    assert mcnemar(first, second) == PairedDifference(9, 2, pytest.approx(p))
+    assert mcnemar(second, first) == PairedDifference(2, 9, pytest.approx(p))
+    assert mcnemar(first, first) == PairedDifference(0, 0, 1.0)
+
+
+@pytest.mark.parametrize(("first", "second"), [([1, 0], [1]), ([[1]], [[0]])])
+def test_mcnemar_takes_the_same_parts(first, second):
+    with pytest.raises(ValueError, match=r"expected two of shape \(n,\), got"):
+        mcnemar(first, second)
+
+
+def test_rank_correlation_is_that_of_mean_ranks(rng):
+    """Pearson's, of ranks in which equal things share their mean."""
+    ranks = rng.integers(0, 4, 300)
+    scores = ranks + rng.normal(0, 2, 300)
+    found = rank_correlation(scores, ranks)
+    expected = np.corrcoef(stats.rankdata(scores), stats.rankdata(ranks))[0, 1]
+    assert found.value == pytest.approx(expected)
+    assert found.low < found.value < found.high
+    # Fisher's interval for independent things, roughly: what a bootstrap should come near to.
+    half = 1.96 / np.sqrt(297) * (1 - expected**2)
+    assert found.high - found.low == pytest.approx(2 * half, rel=0.3)
+    assert rank_correlation(np.exp(scores), ranks).value == pytest.approx(expected)
+    assert rank_correlation(-scores, ranks).value == pytest.approx(-expected)
+    assert rank_correlation(scores, ranks, seed=1) != found
+
+
+@pytest.mark.parametrize(
+    ("scores", "ranks", "message"),
+    [
+        ([1, np.nan], [1, 2], "a finite score and rank for each"),
+        ([1, 1], [1, 2], "there is no order"),
+        ([1, 2], [3, 3], "there is no order"),
+        ([[1, 2]], [[1, 2]], "a finite score and rank for each"),
+    ],
+)
+def test_what_has_no_order(scores, ranks, message):
+    with pytest.raises(ValueError, match=message):
+        rank_correlation(scores, ranks)

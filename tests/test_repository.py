@@ -39,6 +39,7 @@ LEARNING = {
     "whitening": set(),
     "training": {"encoders", "weights"},
     "embedding": {"encoders", "images"},
+    "heads": {"encoders", "training"},
     "evaluation": {"images"},
     "plots": {"extras"},
     "keras_triplets": {"extras", "images"},
@@ -60,6 +61,7 @@ NEEDED = {
     "embedding": {"torch"},
     "sampling": {"torch"},
     "backbones": {"torch"},
+    "heads": {"torch"},
     **{
         f"station.{module}": {"torch"}
         for module in (

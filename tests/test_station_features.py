@@ -138,6 +138,34 @@ def test_pooled_are_means(network):
     assert found.shape == (2, sum(network.channels))
 
 
+def test_maxima_stand_behind_the_means(network, features):
+    images = photographs(2, 50, 70)
+    with torch.inference_mode():
+        maps = [values.numpy() for values in network(torch.tensor(images))]
+        found = Pooled(network, ("mean", "max"))(torch.tensor(images)).numpy()
+    expected = [values.mean((2, 3)) for values in maps] + [values.max((2, 3)) for values in maps]
+    assert_near(found, np.concatenate(expected, axis=1))
+    both, patches = MapFeatures(network, pools=("mean", "max")).describe(images)
+    assert_near(both, found)
+    assert_near(patches, features.describe(images)[1])
+
+
+@pytest.mark.parametrize("pools", [(), ("median",), ("mean", "sum")])
+def test_pools_that_there_are_not(pools):
+    with pytest.raises(ValueError, match=r"pools must be some of \['mean', 'max'\], got"):
+        MapFeatures(small(), pools=pools)
+
+
+def test_patches_are_of_the_two_finest_maps():
+    images = photographs(2, 64, 96)
+    deep, shallow = (MapFeatures(pretrained(strides=strides)) for strides in ((8, 16, 32), (8, 16)))
+    points, patches = deep.describe(images)
+    fewer, same = shallow.describe(images)
+    assert points.shape == (2, 472)
+    np.testing.assert_allclose(points[:, :152], fewer, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(patches, same, rtol=1e-5, atol=1e-5)
+
+
 def test_pooled_learn_together_with_their_backbone():
     pooled = Pooled(small_cnn(seed=0))
     pooled(torch.tensor(photographs(2, 32, 32))).sum().backward()

@@ -1,6 +1,7 @@
 """What a network sees in a photograph: a few hundred values for all of it, and values by place."""
 
 import copy
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -13,9 +14,16 @@ from snnlib.embedding import embed
 from snnlib.encoders import place_of
 from snnlib.station.onnx_graph import Graph
 
-__all__ = ["EmbeddingFeatures", "Features", "MapFeatures", "Pooled"]
+__all__ = ["POOLS", "EmbeddingFeatures", "Features", "MapFeatures", "Pooled"]
 
+#: Ways to make one value of a map's values over all of a photograph, by name.
+POOLS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "mean": lambda values: values.mean((2, 3)),
+    "max": lambda values: values.amax((2, 3)),
+}
+MEANS = ("mean",)
 INPUT, POINTS, PATCHES = "images", "points", "patches"
+OF_PATCHES = 2  # maps, the finest ones, whose values are told by place
 AROUND = 3  # places of a map, in either direction, that a mean is taken of
 AT_A_TIME = 8  # photographs: more of them take more memory, and no less time
 
@@ -127,17 +135,20 @@ class EmbeddingFeatures:
 
 
 class Pooled(nn.Module):
-    """Mean of each value of the maps of a backbone, wherever in the photograph.
+    """Each value of the maps of a backbone over all of a photograph, wherever in it.
 
     Parameters
     ----------
     backbone : Backbone
         Draws the maps.
+    pools : sequence of str, default ("mean",)
+        What is taken over a map, of the names of `POOLS`: means are steady, maxima tell what is
+        small.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, pools: Sequence[str] = MEANS) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.pools = backbone, _known(pools)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Describe photographs as a whole.
@@ -150,27 +161,36 @@ class Pooled(nn.Module):
         Returns
         -------
         Tensor, shape (n, d)
-            One value for each channel of all maps.
+            A value for each channel of all maps, pool by pool.
         """
-        return _pooled(self.backbone(images))
+        return _pooled(self.backbone(images), self.pools)
 
 
-def _pooled(maps):
-    return torch.cat([m.mean((2, 3)) for m in maps], dim=1)
+def _known(pools):
+    if not pools or not set(pools) <= set(POOLS):
+        raise ValueError(f"pools must be some of {list(POOLS)}, got {list(pools)}")
+    return tuple(pools)
+
+
+def _pooled(maps, pools):
+    return torch.cat([POOLS[pool](values) for pool in pools for values in maps], dim=1)
 
 
 def _by_place(maps):
-    """Values for each place of the finest map: its own, and means around it of all maps.
+    """Values for each place of the finest map: its own, and means around it of two maps.
 
     The means over 3 × 3 places are those of Roth et al. (2022, section 3.1); the values of the
     place itself show what is smaller. Outside of a photograph all values are zero, so that places
     at its edge, of which a network knows least, count for less.
     """
-    around = [functional.avg_pool2d(m, AROUND, stride=1, padding=AROUND // 2) for m in maps]
+    around = [
+        functional.avg_pool2d(values, AROUND, stride=1, padding=AROUND // 2)
+        for values in maps[:OF_PATCHES]
+    ]
     size = maps[0].shape[2:]
     resized = [
-        functional.interpolate(m, size=size, mode="bilinear", align_corners=False)
-        for m in around[1:]
+        functional.interpolate(values, size=size, mode="bilinear", align_corners=False)
+        for values in around[1:]
     ]
     return torch.cat([maps[0], around[0], *resized], dim=1)
 
@@ -187,14 +207,24 @@ class MapFeatures:
         Draws the maps. What is done to its weights later changes nothing here.
     head : torch.nn.Module, optional
         What is made of the pooled values: maps (n, d) to (n, e).
+    pools : sequence of str, default ("mean",)
+        As `Pooled` has them.
+
+    Raises
+    ------
+    ValueError
+        If a pool has another name.
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Module | None = None) -> None:
+    def __init__(
+        self, backbone: Backbone, head: nn.Module | None = None, pools: Sequence[str] = MEANS
+    ) -> None:
         self.backbone, self.head = copy.deepcopy(backbone).eval(), copy.deepcopy(head)
+        self.pools = _known(pools)
         if self.head is not None:
             self.head.eval()
         ours = type(self.backbone) is Backbone
-        self._session = _session(self.backbone) if ours else None
+        self._session = _session(self.backbone, self.pools) if ours else None
 
     def describe(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Describe photographs, as `Features` do.
@@ -249,10 +279,10 @@ class MapFeatures:
     def _run(self, images, names):
         if self._session is not None:
             return self._session.run(names, {INPUT: images})
-        made = {POINTS: _pooled, PATCHES: _by_place}
         with torch.inference_mode():
             maps = self.backbone(torch.tensor(images))
-            return [made[name](maps).numpy() for name in names]
+            made = {POINTS: lambda: _pooled(maps, self.pools), PATCHES: lambda: _by_place(maps)}
+            return [made[name]().numpy() for name in names]
 
     def _headed(self, points):
         if self.head is None:
@@ -261,24 +291,27 @@ class MapFeatures:
             return self.head(torch.from_numpy(points)).numpy()
 
 
-def _session(backbone):
+def _session(backbone, pools):
     """The backbone as ONNX Runtime runs it, for photographs of any size."""
     graph = Graph()
     maps = _maps_in(graph, backbone, INPUT)
-    graph.add("Concat", *_pooled_in(graph, maps), axis=1, output=POINTS)
+    graph.add("Concat", *_pooled_in(graph, maps, pools), axis=1, output=POINTS)
     graph.add("Concat", *_by_place_in(graph, maps), axis=1, output=PATCHES)
     return graph.start(INPUT, "nchw", {POINTS: "nd", PATCHES: "nprs"})
 
 
-def _pooled_in(graph, maps):
-    axes = graph.constant(np.array([2, 3]))
-    for of_stride in maps:
-        yield graph.add("ReduceMean", of_stride, axes, keepdims=0)
+def _pooled_in(graph, maps, pools):
+    axes, nodes = graph.constant(np.array([2, 3])), {"mean": "ReduceMean", "max": "ReduceMax"}
+    for pool in pools:
+        for of_stride in maps:
+            yield graph.add(nodes[pool], of_stride, axes, keepdims=0)
 
 
 def _by_place_in(graph, maps):
     settings = {"kernel_shape": [AROUND] * 2, "pads": [AROUND // 2] * 4, "count_include_pad": 1}
-    finest, *coarser = (graph.add("AveragePool", of_stride, **settings) for of_stride in maps)
+    finest, *coarser = (
+        graph.add("AveragePool", of_stride, **settings) for of_stride in maps[:OF_PATCHES]
+    )
     yield maps[0]
     yield finest
     size = graph.add("Shape", finest, start=2)

@@ -21,7 +21,7 @@ from snnlib.augmentation import RandomAffine
 from snnlib.backbones import pretrained, small_cnn
 from snnlib.encoders import UnitLength
 from snnlib.sampling import draw_batches
-from snnlib.station.features import Features, MapFeatures, Pooled
+from snnlib.station.features import POOLS, Features, MapFeatures, Pooled
 from snnlib.station.looking import look_at, prepared_batches, sound
 from snnlib.station.parts import Parts
 from snnlib.station.preparation import Preparation
@@ -91,7 +91,7 @@ def with_head(
         If there are fewer than two classes.
     """
     labels = _labels(train)
-    frozen = MapFeatures(pretrained())
+    frozen = MapFeatures(pretrained(), pools=tuple(POOLS))
     words = "looking" if progress else None
     looks = sound(look_at(train, preparation, frozen, progress=words), train)
     points = np.concatenate([look.points for look in looks])
@@ -99,7 +99,7 @@ def with_head(
         torch.manual_seed(seed)
         head = _head(points.shape[1], *HEAD)
     _fit(head, _Drawn(points, labels, seed), epochs, rate=3e-3, seed=seed, progress=progress)
-    return MapFeatures(frozen.backbone, head)
+    return MapFeatures(frozen.backbone, head, frozen.pools)
 
 
 def fine_tuned(

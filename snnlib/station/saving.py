@@ -156,7 +156,12 @@ def _networks(features):
         raise TypeError(f"features of the kind {kind} can't be kept, only those of snnlib")
     head = None if features.head is None else features.head.state_dict()
     network = features.backbone
-    return {"backbone": network.name, "maps": network.state_dict(), "head": head}
+    return {
+        "backbone": [network.name, list(network.strides)],
+        "maps": network.state_dict(),
+        "head": head,
+        "pools": list(features.pools),
+    }
 
 
 def _fitted(transform):
@@ -201,7 +206,8 @@ def _filled(file, transform, kind, values):
 def _features(file, held, encoder, front):
     if "maps" in held:
         head = None if held["head"] is None else blank_head(held["head"])
-        return MapFeatures(_loaded(file, backbone(held["backbone"]), held["maps"]), head)
+        network = _loaded(file, backbone(*held["backbone"]), held["maps"])
+        return MapFeatures(network, head, held["pools"])
     encoder = _loaded(file, copy.deepcopy(encoder), held["encoder"])
     return EmbeddingFeatures(
         encoder, None if front is None else _loaded(file, copy.deepcopy(front), held["front"])

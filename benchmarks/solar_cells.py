@@ -1,0 +1,378 @@
+"""Solar cells: features that came for nothing, and what is learned on them or in their place.
+
+    python benchmarks/solar_cells.py
+
+Five splits of the 2 624 cells of elpv-dataset, as large as those of Deitsch et al. (2019): 1 968
+cells to learn from and 656 to test, each of the expert's words and each make in proportion. What
+was chosen, such as sizes, stages and epochs, was chosen on a fifth of the cells to learn from, of
+the first splits. A fit that takes longer than six minutes ends the benchmark. Every method gives
+each cell a score that is above zero where it takes it for defective; "good cells only" has a limit
+instead, and is asked for its order alone. Milliseconds a cell are those of one thread.
+"""
+
+import json
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from measuring import seconds_of
+from recording import begin, show
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from threadpoolctl import threadpool_limits
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
+
+from snnlib.backbones import pretrained, small_cnn
+from snnlib.data.cells import load_cells
+from snnlib.embedding import embed
+from snnlib.evaluation import mcnemar, rank_correlation, roc_auc
+from snnlib.heads import fit_head
+from snnlib.station.anchors import anchors_a_class, place_anchors
+from snnlib.station.features import MapFeatures, Pooled
+from snnlib.station.parts import Parts
+from snnlib.station.saving import load_station, save_station
+from snnlib.station.station import Station
+from snnlib.training import fit, one_cycle
+from snnlib.whitening import WithinClassWhitening
+
+SEEDS = (0, 1, 2, 3, 4)
+STRIDES, POOLS, SIDE = (8, 16, 32), ("mean", "max"), 224
+AT_A_TIME, TIMED = 64, 32  # cells
+CAP = 360  # seconds a fit
+REFERENCE, GOOD_ONLY = (
+    "head, soft labels",
+    "good cells only",
+)  # what the others are compared with, cell by cell
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A score of cells, and how many numbers it takes to have it."""
+
+    score: Callable[[np.ndarray], np.ndarray]
+    numbers: int
+
+
+# On values that a frozen network gives
+
+
+def anchored(points, cells, seed, *, whitened=True, several=False):
+    """Distance to the nearest functional anchor, less that to the nearest defective one."""
+    metric, a_class = None, 1
+    if several:
+        a_class = anchors_a_class(points, cells.names, np.zeros(len(cells), dtype="U1"), seed=seed)
+    if whitened:
+        metric = WithinClassWhitening().fit(points, cells.names)
+
+    def moved(values):
+        return values if metric is None else metric.transform(values)
+
+    anchors = place_anchors(moved(points), cells.names, a_class, seed=seed)
+    functional = anchors.classes.index("functional")
+
+    def score(values):
+        distances = anchors.distances(moved(values))
+        return distances[:, functional] - distances[:, 1 - functional]
+
+    return Fitted(score, anchors.points.size + (0 if metric is None else metric.matrix_.size))
+
+
+def machine(points, cells, seed):
+    svm = make_pipeline(StandardScaler(), SVC())
+    svm.fit(points, cells.labels)
+    return Fitted(svm.decision_function, svm[-1].support_vectors_.size)
+
+
+def head(points, cells, seed, *, soft=True, chosen=None):
+    """Log-odds by a head, learned from the expert's doubt or from labels, on some of the cells."""
+    told = cells.probabilities if soft else cells.labels
+    rows = np.arange(len(cells)) if chosen is None else np.flatnonzero(chosen(cells))
+    network = fit_head(points[rows], told[rows], seed=seed)
+
+    def score(values):
+        with torch.inference_mode():
+            return network(torch.from_numpy(values))[:, 0].numpy()
+
+    return Fitted(score, count(network))
+
+
+def of_make(name):
+    return lambda cells: cells.types == name
+
+
+def is_sure(cells):
+    return np.isin(cells.probabilities, (0, 1))
+
+
+ON_POINTS = {
+    REFERENCE: head,
+    "head, hard labels": partial(head, soft=False),
+    "nearest mean": partial(anchored, whitened=False),
+    "nearest mean, whitened": anchored,
+    "several anchors, whitened": partial(anchored, several=True),
+    "RBF SVM": machine,
+    "head, sure cells only": partial(head, chosen=is_sure),
+    "head, mono only": partial(head, chosen=of_make("mono")),
+    "head, poly only": partial(head, chosen=of_make("poly")),
+}
+
+
+# Networks that learn the cells
+
+
+class FlippedCells:
+    """Batches of cells in an order of their own, half of them mirrored either way."""
+
+    def __init__(self, images, probabilities, batch_size, seed):
+        self.images, self.batch_size, self.seed = torch.from_numpy(images), batch_size, seed
+        self.told = torch.from_numpy(probabilities.astype(np.float32))
+        self.set_epoch(0)
+
+    def __len__(self):
+        return len(self.order)
+
+    def set_epoch(self, epoch):
+        random = np.random.default_rng((self.seed, epoch))
+        whole = len(self.images) // self.batch_size * self.batch_size
+        self.order = random.permutation(len(self.images))[:whole]
+        self.mirrored = torch.from_numpy(random.random((2, len(self.images))) < 1 / 2)
+
+    def batch(self, indices):
+        cells = self.order[indices]
+        images = self.images[cells]
+        for axis, mirrored in zip((2, 3), self.mirrored[:, cells]):
+            images[mirrored] = images[mirrored].flip(axis)
+        return images[None], self.told[cells]
+
+
+def sized(images, side):
+    """Images of another size, some at a time."""
+    resize = partial(interpolate, size=(side, side), mode="bilinear", antialias=True)
+    return np.concatenate([resize(some).numpy() for some in torch.from_numpy(images).split(64)])
+
+
+def learned(cells, seed, *, backbone, side, epochs, rate, batch_size):
+    """Log-odds by a backbone that learns with a linear layer on its means and maxima."""
+    backbone = backbone(seed).train()
+    width = len(POOLS) * sum(backbone.channels)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        last = nn.Linear(width, 1)
+    layers = nn.BatchNorm1d(width, affine=False), nn.Dropout(0.3), last
+    network = nn.Sequential(Pooled(backbone, POOLS), *layers)
+    fit(
+        network,
+        FlippedCells(sized(cells.images, side), cells.probabilities, batch_size, seed),
+        lambda log_odds, told: binary_cross_entropy_with_logits(log_odds[:, 0], told),
+        epochs=epochs,
+        optimizer=partial(torch.optim.AdamW, lr=rate),
+        schedule=one_cycle(rate),
+        seed=seed,
+        progress=False,
+    )
+    return Fitted(lambda images: embed(network, sized(images, side), 32)[:, 0], count(network))
+
+
+ON_IMAGES = {
+    "from scratch": partial(
+        learned,
+        backbone=lambda seed: small_cnn(seed=seed),
+        side=160,
+        epochs=30,
+        rate=3e-3,
+        batch_size=32,
+    ),
+    "fine-tuned": partial(
+        learned,
+        backbone=lambda seed: pretrained(strides=STRIDES),
+        side=192,
+        epochs=5,
+        rate=5e-4,
+        batch_size=32,
+    ),
+}
+
+
+# Good cells only
+
+
+def good_only(train, test, seed):
+    """How strange a station finds cells that has seen those only that surely are functional."""
+    good = Parts.of(train.files[train.probabilities == 0], name="OK")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # there is one lot only, and it says so
+        settings = {"size": SIDE, "grey": True, "seed": seed, "progress": False}
+        seconds, station = seconds_of(Station.fit, good, **settings)
+    table = station.judge(Parts.of(test.files))
+    evidence = station.evidence
+    held = (station.metric.matrix_, evidence.patches, evidence.metric.matrix_)
+    figures = {
+        "fit_s": seconds,
+        "ms": alone_ms(station, test),
+        "mib": mib(sum(one.size for one in held) + count(station.features.backbone)),
+    }
+    defective = test.labels == 1
+    for name, column in (("", "score"), ("patches_", "strangest"), ("pooled_", "to_good")):
+        scores = table[column].fillna(np.inf).to_numpy()  # what can't be judged is stopped
+        scores = np.minimum(scores, 2 * scores[np.isfinite(scores)].max())
+        figures[f"{name}auc"] = roc_auc(scores[~defective], scores[defective]).value
+        figures[f"{name}rank"] = rank_correlation(scores, test.probabilities).value
+    return figures
+
+
+def alone_ms(station, cells):
+    """Milliseconds that the same station takes on one thread, reading apart."""
+    frames = (255 * cells.images[:TIMED, 0]).round().astype(np.uint8)
+    with TemporaryDirectory() as folder, one_thread():
+        save_station(station, Path(folder, "station.pt"))
+        alone = load_station(Path(folder, "station.pt"))
+        alone.judge(frames)
+        return 1000 * seconds_of(alone.judge, frames)[0] / len(frames)
+
+
+# Figures
+
+
+def count(network):
+    return sum(values.numel() for values in network.state_dict().values())
+
+
+def mib(numbers):
+    return 4 * numbers / 2**20
+
+
+@contextmanager
+def one_thread():
+    """One thread for all that counts; ONNX Runtime has as many as when a network was made."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def told_of(cells, scores, right):
+    """Shares of cells that are named rightly, and how well scores order them."""
+    defective = cells.labels == 1
+    unsure = {k: scores[np.isclose(cells.probabilities, k / 3)] for k in (1, 2)}
+    figures = {
+        "weighted": float(np.average(right, weights=cells.weights)),
+        "accuracy": float(right.mean()),
+        "sure": float(right[is_sure(cells)].mean()),
+        "auc": roc_auc(scores[~defective], scores[defective]).value,
+        "rank": rank_correlation(scores, cells.probabilities).value,
+        "auc_unsure": roc_auc(unsure[1], unsure[2]).value,
+    }
+    for make in ("mono", "poly"):
+        of = cells.types == make
+        figures[make] = float(np.average(right[of], weights=cells.weights[of]))
+    return figures
+
+
+def run_split(record, seen, train, test, seed):
+    """All methods on one split; the first is what the others are compared with."""
+
+    def wanted(case):
+        return not record.done({"case": case, "seed": seed})
+
+    cases = [case for case in (*ON_POINTS, *ON_IMAGES) if wanted(case)]
+    right_of_head = None
+    for case in dict.fromkeys([REFERENCE, *cases] if cases else []):
+        fitted, seconds, values = fitted_by(case, seen, train, test, seed)
+        scores = fitted.score(values)
+        right = (scores > 0) == (test.labels == 1)
+        right_of_head = right if case == REFERENCE else right_of_head
+        if wanted(case):
+            pair = mcnemar(right, right_of_head)
+            figures = told_of(test, scores, right) | cost_of(case, fitted, values, seen)
+            figures |= {"differ_it": pair.only_first, "differ_head": pair.only_second, "p": pair.p}
+            record.add({"case": case, "seed": seed}, figures | {"fit_s": seconds})
+            print(case, seed, f"{100 * figures['weighted']:.2f} %, {seconds:.0f} s", flush=True)
+    if wanted(GOOD_ONLY):
+        record.add({"case": GOOD_ONLY, "seed": seed}, good_only(train, test, seed))
+
+
+def cost_of(case, fitted, values, seen):
+    """Milliseconds a cell on one thread, and what the method weighs, both with its network."""
+    with one_thread():
+        fitted.score(values[:TIMED])  # the first call sets memory aside
+        seconds, _ = seconds_of(fitted.score, values[:TIMED])
+    milliseconds = 1000 * seconds / len(values[:TIMED])
+    if case not in ON_POINTS:
+        return {"ms": milliseconds, "mib": mib(fitted.numbers)}
+    return {"ms": milliseconds + seen.milliseconds, "mib": mib(fitted.numbers + seen.numbers)}
+
+
+def fitted_by(case, seen, train, test, seed):
+    """A method that has learned, the seconds that it took, and what it takes for the test cells."""
+    if case in ON_POINTS:
+        learn, values = partial(ON_POINTS[case], seen.of(train)), seen.of(test)
+    else:
+        learn, values = ON_IMAGES[case], test.images
+    seconds, fitted = seconds_of(learn, train, seed)
+    if seconds > CAP:
+        raise SystemExit(f"{case} took {seconds:.0f} s, more than {CAP}: fewer epochs")
+    return fitted, seconds, values
+
+
+def on_one_thread(call, *arguments):
+    """Seconds of a call by one thread, after one that sets memory aside."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            call(*arguments)
+            return seconds_of(call, *arguments)[0]
+    finally:
+        torch.set_num_threads(threads)
+
+
+class Seen:
+    """Values that a frozen network gives of cells, each computed once."""
+
+    def __init__(self):
+        self.known = {}
+        self.features = MapFeatures(pretrained(strides=STRIDES), pools=POOLS)
+        self.numbers = count(self.features.backbone)
+
+    def of(self, cells):
+        new = [k for k, file in enumerate(cells.files) if file not in self.known]
+        for start in range(0, len(new), AT_A_TIME):
+            rows = new[start : start + AT_A_TIME]
+            points = self.features.of_seen(sized(cells.images[rows], SIDE))
+            self.known |= dict(zip(cells.files[rows], points))
+        return np.stack([self.known[file] for file in cells.files])
+
+    @cached_property
+    def milliseconds(self):
+        """What a cell takes on one thread."""
+        some = np.random.default_rng(0).random((TIMED, 1, SIDE, SIDE), dtype=np.float32)
+        with one_thread():
+            alone = MapFeatures(self.features.backbone, pools=POOLS)
+            alone.of_seen(some)
+            return 1000 * seconds_of(alone.of_seen, some)[0] / TIMED
+
+
+def main():
+    seen, record = Seen(), None
+    for seed in SEEDS:
+        rest = [load_cells(split, seed=seed) for split in ("train", "calibration")]
+        train, test = rest[0].join(rest[1]), load_cells("test", seed=seed)
+        record = record or begin(__file__, test.source, "elpv-dataset", "onnxruntime")
+        run_split(record, seen, train, test, seed)
+    show(record)
+    print(json.dumps(record.means(("weighted", "accuracy", "sure", "auc", "rank"))))
+
+
+if __name__ == "__main__":
+    main()
