@@ -12,7 +12,7 @@ from snnlib.training import fit_one_cycle
 __all__ = ["fit_head", "head_probabilities"]
 
 HIDDEN, DROPPED = 256, 0.5  # values between the two layers, and share that is left out of either
-BATCH, RATE, EPOCHS = 64, 1e-3, 40
+BATCH, RATE, EPOCHS = 64, 1e-3, 20
 
 
 def fit_head(
