@@ -36,7 +36,7 @@ from snnlib.data.cells import load_cells
 from snnlib.embedding import embed
 from snnlib.evaluation import mcnemar, rank_correlation, roc_auc
 from snnlib.heads import fit_head
-from snnlib.station.anchors import anchors_a_class, place_anchors
+from snnlib.station.anchors import place_anchors
 from snnlib.station.features import MapFeatures, Pooled
 from snnlib.station.looking import look_at
 from snnlib.station.parts import Parts
@@ -68,25 +68,22 @@ class Fitted:
 # On values that a frozen network gives
 
 
-def anchored(points, cells, seed, *, whitened=True, several=False):
+def anchored(points, cells, seed, *, whitened=True, a_class=1, by_make=False):
     """Distance to the nearest functional anchor, less that to the nearest defective one."""
-    metric, a_class = None, 1
-    if several:
-        a_class = anchors_a_class(points, cells.names, np.zeros(len(cells), dtype="U1"), seed=seed)
-    if whitened:
-        metric = WithinClassWhitening().fit(points, cells.names)
+    names = np.char.add(cells.types, cells.names) if by_make else cells.names
+    metric = WithinClassWhitening().fit(points, names) if whitened else None
 
     def moved(values):
-        return values if metric is None else metric.transform(values)
+        return metric.transform(values) if whitened else values
 
-    anchors = place_anchors(moved(points), cells.names, a_class, seed=seed)
-    functional = anchors.classes.index("functional")
+    anchors = place_anchors(moved(points), names, a_class, seed=seed)
+    defective = np.char.endswith(anchors.classes, "defective")
 
     def score(values):
         distances = anchors.distances(moved(values))
-        return distances[:, functional] - distances[:, 1 - functional]
+        return distances[:, ~defective].min(axis=1) - distances[:, defective].min(axis=1)
 
-    return Fitted(score, anchors.points.size + (0 if metric is None else metric.matrix_.size))
+    return Fitted(score, anchors.points.size + (metric.matrix_.size if whitened else 0))
 
 
 def machine(points, cells, seed):
@@ -121,7 +118,8 @@ ON_POINTS = {
     "head, hard labels": partial(head, soft=False),
     "nearest mean": partial(anchored, whitened=False),
     "nearest mean, whitened": anchored,
-    "several anchors, whitened": partial(anchored, several=True),
+    "four anchors a class, whitened": partial(anchored, a_class=4),
+    "anchors by make, whitened": partial(anchored, by_make=True),
     "RBF SVM": machine,
     "head, sure cells only": partial(head, chosen=is_sure),
     "head, mono only": partial(head, chosen=of_make("mono")),
@@ -391,7 +389,8 @@ def main():
         choose(record, seen, *rest, seed)
         run_split(record, seen[SIDE], train, test, seed)
     show(record)
-    print(json.dumps(record.means(("weighted", "accuracy", "sure", "auc", "rank"))))
+    figures = ("calibration_weighted", "weighted", "accuracy", "sure", "auc", "rank")
+    print(json.dumps(record.means(figures)))
 
 
 if __name__ == "__main__":

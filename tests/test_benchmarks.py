@@ -27,9 +27,11 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from torch.utils.data import DataLoader
 
 from snnlib import data, evaluation, training
 from snnlib.book import provenance
+from snnlib.data import cells
 from snnlib.images import ImageSet
 from snnlib.nsoartc import dataset, networks
 
@@ -47,7 +49,7 @@ NO_SHARE = re.compile(
     r"loss|^epochs$|time_share|(^|_)(m?s|seconds|mib|bytes|ratio|steps|floats|faster|differ|run"
     r"|exponent|sizes|speedup|extrapolated|roughness|threshold|fits)(_|$)"
 )
-ANY_SIGN = re.compile(r"silhouette|exponent|mib|rise")
+ANY_SIGN = re.compile(r"silhouette|exponent|mib|rise|rank")
 IMAGES = {"train": 300, "test": 100}
 #: Parts of each failure mode, and good ones beyond.
 PARTS = {
@@ -122,6 +124,8 @@ def short(fit, epochs):
     def call(encoder, examples, loss, *, batch_size=None, validation=None, **settings):
         size = batch_size or examples.batch_size
         settings["epochs"] = min(settings["epochs"], epochs)
+        if isinstance(examples, DataLoader):
+            return fit(encoder, examples, loss, **settings)
         watched = validation and FirstExamples(validation, size)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*training clinic of the book", RuntimeWarning)
@@ -143,7 +147,17 @@ def once(function):
     return call
 
 
-STAND_INS = {"load": few_images, "load_maps": few_maps, "named_images": few_parts_seen}
+@cache
+def few_cells(split, seed):
+    return cells.load_cells(split, {"train": 40, "calibration": 16, "test": 32}[split], seed)
+
+
+STAND_INS = {
+    "load": few_images,
+    "load_maps": few_maps,
+    "named_images": few_parts_seen,
+    "load_cells": few_cells,
+}
 modules_of = cache(provenance.modules_of)  # a second for each benchmark that reaches far
 
 
@@ -475,6 +489,25 @@ def test_station_against_patchcore(toys, kept, tmp_path):
         assert run["figures"]["auc"] == run["figures"]["peer_auc"]
     folders = [tmp_path / f"as many patches {seed}" / "learned" / "000.png" for seed in (0, 1)]
     assert folders[0].read_bytes() != folders[1].read_bytes()
+
+
+@pytest.mark.parametrize("on_points", [["head, hard labels", "anchors by make, whitened"]])
+def test_solar_cells(toys, on_points):
+    script = toys.load("solar_cells", SEEDS=(0, 1), SIDES=(64,), SIDE=64, TIMED=4)
+    for case, learn in script.ON_IMAGES.items():
+        toys.patch.setitem(script.ON_IMAGES, case, partial(learn, side=48))
+    kept = {case: script.ON_POINTS[case] for case in (script.REFERENCE, *on_points, "RBF SVM")}
+    toys.patch.setattr(script, "ON_POINTS", kept)
+    choices = [f"choosing: 64 pixels, {what}" for what in ("means", "means and maxima")]
+    cases = [*choices, *kept, *script.ON_IMAGES, script.GOOD_ONLY]
+    figures = ["weighted", "rank", "ms", "mib", "differ_head"]
+    check_gone_on_with(toys, script, cases, figures, stopped_at=5)
+
+
+def test_a_fit_of_more_than_six_minutes_ends_the_solar_cells(toys):
+    script = toys.load("solar_cells", SEEDS=(0,), SIDES=(64,), SIDE=64, CAP=0)
+    with pytest.raises(SystemExit, match="head, soft labels took 0 s, more than 0: fewer epochs"):
+        script.main()
 
 
 # Maps
