@@ -302,6 +302,8 @@ def run_split(record, seen, train, test, seed):
     def wanted(case):
         return not record.done({"case": case, "seed": seed})
 
+    if wanted(GOOD_ONLY):
+        record.add({"case": GOOD_ONLY, "seed": seed}, good_only(train, test, seed))
     cases = [case for case in (*ON_POINTS, *ON_IMAGES) if wanted(case)]
     right_of_head = None
     for case in dict.fromkeys([REFERENCE, *cases] if cases else []):
@@ -315,8 +317,6 @@ def run_split(record, seen, train, test, seed):
             figures |= {"differ_it": pair.only_first, "differ_head": pair.only_second, "p": pair.p}
             record.add({"case": case, "seed": seed}, figures | {"fit_s": seconds})
             print(case, seed, f"{100 * figures['weighted']:.2f} %, {seconds:.0f} s", flush=True)
-    if wanted(GOOD_ONLY):
-        record.add({"case": GOOD_ONLY, "seed": seed}, good_only(train, test, seed))
 
 
 def cost_of(case, fitted, values, seen):
