@@ -124,7 +124,14 @@ class SameConv2d(nn.Conv2d):
             (kernel, _), (stride, _) = self.kernel_size, self.stride
             missing = max((-(-length // stride) - 1) * stride + kernel - length, 0)
             sides += [missing // 2, missing - missing // 2]
-        return super().forward(functional.pad(input, sides))
+        left, right, top, bottom = sides
+        padding = (0, 0)
+        if left == right and top == bottom:
+            padding = (top, left)  # which the convolution does itself, without a copy
+        else:
+            input = functional.pad(input, sides)
+        settings = {"stride": self.stride, "padding": padding, "groups": self.groups}
+        return functional.conv2d(input, self.weight, self.bias, **settings)
 
 
 class InvertedResidual(nn.Module):
