@@ -17,6 +17,7 @@ PLACE = re.compile(r"(?<=<!-- results: begin -->\n).*(?=<!-- results: end -->)",
 MINING = "chapters/mining.md"
 STATION = "chapters/cnn_triplet_inspection.md"
 CHOICE = "chapters/choosing_a_method.md"
+SOLAR = "chapters/solar_cells.md"
 OWN_PARTS = "chapters/your_own_parts.md"
 SIGNATURE = "chapters/signing_off.md"
 
@@ -57,6 +58,16 @@ def rows():
     ruler = read_results("inspection").where(part="tree").of("ruler", "accuracy")
     words = "a ruler, without learning, where the geometry is known"
     yield words, f"{100 * ruler.mean():.2f} %", "none needed", CHOICE
+    solar = read_results("solar_cells")
+    for words, case in [
+        (
+            "solar cells, weighted accuracy: a head on features that came for nothing",
+            "head, soft labels",
+        ),
+        ("solar cells, weighted accuracy: fine-tuned on two cores", "fine-tuned"),
+    ]:
+        of = solar.of(case, "weighted")
+        yield words, percent(of), len(of), SOLAR
     raced = read_results("station").where(case="PatchCore, as many patches").runs
     words = "a station from 120 good photographs, against PatchCore with as many patches"
     result = f"fitted {raced['fit_ratio'].mean():.0f} times as fast"

@@ -1,6 +1,7 @@
 """What the inspection chapters promise about their own code."""
 
 import ast
+import re
 import shutil
 import sys
 import warnings
@@ -85,6 +86,25 @@ def shown_code(chapter):
 def test_an_inspection_of_ones_own_takes_no_more_than_60_lines():
     lines = list(shown_code("your_own_parts"))
     assert 40 < len(lines) <= 60
+
+
+@pytest.mark.parametrize("chapter", sorted(CHAPTERS.glob("*.md")), ids=lambda path: path.stem)
+def test_photographs_of_cells_are_shown_with_their_licence_and_in_one_chapter_only(chapter):
+    """They are under another licence than the book: its footer and each figure say so."""
+    text = chapter.read_text(encoding="utf-8")
+    metadata = jupytext.reads(text, fmt="md:myst").metadata
+    if chapter.stem != "solar_cells":
+        assert "elpv" not in text
+        assert "licence" not in metadata
+        return
+    assert "CC BY-NC-SA 4.0" in metadata["licence"]
+    shown = [
+        cell for cell in code_of(chapter.stem) if re.search(r"\.images\[|\.draw\(", cell.source)
+    ]
+    captions = [cell.metadata["mystnb"]["figure"]["caption"] for cell in shown]
+    assert len(captions) >= 4
+    for caption in captions:
+        assert "Buerhop-Lutz et al. (2018), Deitsch et al. (2019), CC BY-NC-SA 4.0" in caption
 
 
 def test_ones_own_test_lots_stay_shut_until_the_station_is_made():

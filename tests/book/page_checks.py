@@ -370,11 +370,16 @@ def chapters_open_on_colab(page, _):
 
 # The frame around the text
 
+OF_CELLS = "CC BY-NC-SA 4.0"  # the licence of photographs of solar cells
+
 
 @check(itself, least=12)
 def licences_stand_in_the_footer(page, _):
     footer = page.whole.find("footer", class_="bd-footer-content")
-    for licence in ("MIT licence", "CC BY 4.0"):
+    licences = ["MIT licence", "CC BY 4.0"]
+    if any(OF_CELLS in caption.get_text() for caption in page.whole.select("figcaption")):
+        licences.append(OF_CELLS)
+    for licence in licences:
         if not footer or licence not in footer.get_text():
             yield f"no {licence} in the footer"
 

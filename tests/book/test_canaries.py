@@ -91,7 +91,7 @@ PLANTED = {
         "no notebook chapters/canary.ipynb",
         "got none",
     ],
-    "licences_stand_in_the_footer": ["no CC BY 4.0"],
+    "licences_stand_in_the_footer": ["no CC BY 4.0", "no CC BY-NC-SA 4.0"],
     "the_theme_is_light": ["got None"],
     "scripts_are_needed": ["thebe"],
     "entries_are_described": ["snnlib.planted.Mute"],
