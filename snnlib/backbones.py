@@ -131,7 +131,8 @@ class SameConv2d(nn.Conv2d):
         else:
             input = functional.pad(input, sides)
         settings = {"stride": self.stride, "padding": padding, "groups": self.groups}
-        return functional.conv2d(input, self.weight, self.bias, **settings)
+        # PyTorch's own hints want each argument by itself.
+        return functional.conv2d(input, self.weight, self.bias, **settings)  # type: ignore[call-overload]
 
 
 class InvertedResidual(nn.Module):
