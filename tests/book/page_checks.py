@@ -232,7 +232,10 @@ def trainings_warn_where_they_should(page, words):
         yield f"provoked, but not told: {words}"
 
 
-TELL_THEIR_DATA = "local mirror", "Hugging Face Hub", "(stand-in)", "nsoartc, simulated cell"
+TELL_THEIR_DATA = (
+    *("local mirror", "Hugging Face Hub", "(stand-in)", "nsoartc, simulated cell"),
+    "elpv-dataset",
+)
 
 
 @check(itself, pages=INTRO_AND_CHAPTERS, least=6)
