@@ -130,9 +130,9 @@ class SameConv2d(nn.Conv2d):
             padding = (top, left)  # which the convolution does itself, without a copy
         else:
             input = functional.pad(input, sides)
-        settings = {"stride": self.stride, "padding": padding, "groups": self.groups}
-        # PyTorch's own hints want each argument by itself.
-        return functional.conv2d(input, self.weight, self.bias, **settings)  # type: ignore[call-overload]
+        return functional.conv2d(
+            input, self.weight, self.bias, self.stride, padding, groups=self.groups
+        )
 
 
 class InvertedResidual(nn.Module):
