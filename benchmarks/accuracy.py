@@ -36,10 +36,11 @@ from snnlib.book.recipes import DIGITS_CNN, POST_A, POST_B
 from snnlib.data import load
 from snnlib.embedding import AnchorClassifier, embed
 from snnlib.encoders import MirrorMean, UnitLength, cnn, mlp
-from snnlib.evaluation import choose_threshold, cluster_accuracy
+from snnlib.evaluation import cluster_accuracy
 from snnlib.losses import prototype, semi_hard, supervised_contrastive
 from snnlib.sampling import BatchDataset, draw_pairs
 from snnlib.training import fit_one_cycle, one_cycle
+from snnlib.verification import choose_threshold
 
 SEEDS = (0, 1, 2)
 CLASSES, PER_CLASS, RATE = 10, DIGITS_CNN.batch, DIGITS_CNN.rate

@@ -26,11 +26,12 @@ from snnlib import losses
 from snnlib.book.recipes import POST_C
 from snnlib.embedding import AnchorClassifier, embed
 from snnlib.encoders import mlp
-from snnlib.evaluation import choose_threshold, escapes, false_alarms
+from snnlib.evaluation import escapes, false_alarms
 from snnlib.nsoartc.dataset import balance, fit_scaler, scale
 from snnlib.nsoartc.loading import load_maps
 from snnlib.sampling import BatchDataset, PairDataset, draw_pairs
 from snnlib.training import fit, one_cycle
+from snnlib.verification import choose_threshold
 
 SEEDS = (0, 1, 2, 3, 4)
 WIDTHS, PAIRS, BATCH = POST_C.widths, POST_C.examples, POST_C.batch

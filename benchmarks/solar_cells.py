@@ -35,7 +35,7 @@ from snnlib.backbones import pretrained, small_cnn
 from snnlib.data.cells import load_cells
 from snnlib.embedding import embed
 from snnlib.evaluation import mcnemar, rank_correlation, roc_auc
-from snnlib.heads import fit_head
+from snnlib.heads import fit_head, log_odds
 from snnlib.station.anchors import place_anchors
 from snnlib.station.features import MapFeatures, Pooled
 from snnlib.station.looking import look_at
@@ -51,18 +51,22 @@ STRIDES, POOLS, SIDE = (8, 16, 32), ("mean", "max"), 224
 SIDES = (160, 224, 300)  # from which it was chosen
 TIMED = 32  # cells
 CAP = 360  # seconds a fit
-REFERENCE, GOOD_ONLY = (
-    "head, soft labels",
-    "good cells only",
-)  # what the others are compared with, cell by cell
+SCRATCH, TUNED = 160, 192  # pixels of cells that a network learns from
+FROZEN, BATCH = 3, 32  # first stages that fine-tuning leaves alone, and cells a step
+REFERENCE = "head, soft labels"  # what the others are compared with, cell by cell
+GOOD_ONLY = "good cells only"
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A score of cells, and how many numbers it takes to have it."""
+    """A score of cells, and how many numbers it takes to have it.
+
+    A score that is the mean of several looks has that of one look beside it.
+    """
 
     score: Callable[[np.ndarray], np.ndarray]
     numbers: int
+    one_look: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 # On values that a frozen network gives
@@ -97,12 +101,7 @@ def head(points, cells, seed, *, soft=True, chosen=None):
     told = cells.probabilities if soft else cells.labels
     rows = np.arange(len(cells)) if chosen is None else np.flatnonzero(chosen(cells))
     network = fit_head(points[rows], told[rows], seed=seed)
-
-    def score(values):
-        with torch.inference_mode():
-            return network(torch.from_numpy(values))[:, 0].numpy()
-
-    return Fitted(score, count(network))
+    return Fitted(partial(log_odds, network), count(network))
 
 
 def of_make(name):
@@ -176,53 +175,62 @@ def sized(images, side):
     return np.concatenate([resize(some).numpy() for some in torch.from_numpy(images).split(64)])
 
 
-def learned(cells, seed, *, backbone, side, epochs, rate, batch_size, frozen=0):
-    """Log-odds by a backbone that learns with a linear layer on its means and maxima.
-
-    The first stages may stay as they are: what they see is common to all pictures, and half of the
-    time is theirs.
-    """
-    backbone = backbone(seed).train()
-    for stage in backbone.stages[:frozen]:
-        stage.eval().requires_grad_(False)
+def from_scratch(cells, seed):
+    """Log-odds by a small network, and a linear layer on its means and maxima."""
+    backbone = small_cnn(seed=seed)
     width = len(POOLS) * sum(backbone.channels)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         last = nn.Linear(width, 1)
     layers = nn.BatchNorm1d(width, affine=False), nn.Dropout(0.3), last
     network = nn.Sequential(Pooled(backbone, POOLS), *layers)
+    return trained(network, sized(cells.images, SCRATCH), cells, seed, epochs=25, rate=3e-3)
+
+
+def fine_tuned(cells, seed):
+    """Log-odds by a head and the network below it: first the head alone, then both.
+
+    So the head does not spoil at first what the network knows (Kumar et al., 2022). The first
+    stages stay as they are: what they see is common to all pictures, and half of the time is
+    theirs. So do means and spreads of all normalisations, which the head was fitted to.
+    """
+    backbone, images = pretrained(strides=STRIDES), sized(cells.images, TUNED)
+    pooled = Pooled(backbone, POOLS)
+    head = fit_head(embed(pooled, images, BATCH), cells.probabilities, seed=seed)
+    network = nn.Sequential(pooled, head).train()
+    backbone.stages[:FROZEN].requires_grad_(False)
+    for layer in backbone.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
+    return trained(network, images, cells, seed, epochs=5, rate=3e-4)
+
+
+def trained(network, images, cells, seed, *, epochs, rate):
+    """A network that has learned the expert's doubt from images of one size."""
+    side = images.shape[-1]
     fit(
         network,
-        FlippedCells(sized(cells.images, side), cells.probabilities, batch_size, seed),
-        lambda log_odds, told: binary_cross_entropy_with_logits(log_odds[:, 0], told),
+        FlippedCells(images, cells.probabilities, BATCH, seed),
+        lambda said, told: binary_cross_entropy_with_logits(said[:, 0], told),
         epochs=epochs,
         optimizer=partial(torch.optim.AdamW, lr=rate),
         schedule=one_cycle(rate),
         seed=seed,
         progress=False,
     )
-    return Fitted(lambda images: embed(network, sized(images, side), 32)[:, 0], count(network))
+
+    def one_look(new):
+        return embed(network, np.ascontiguousarray(new), BATCH)[:, 0]
+
+    def score(new):
+        """A cell has no top: the mean of it as it is and mirrored either way."""
+        new = sized(new, side)
+        return np.mean([one_look(np.flip(new, axes)) for axes in ((), 2, 3, (2, 3))], axis=0)
+
+    return Fitted(score, count(network), lambda new: one_look(sized(new, side)))
 
 
-ON_IMAGES = {
-    "from scratch": partial(
-        learned,
-        backbone=lambda seed: small_cnn(seed=seed),
-        side=160,
-        epochs=25,
-        rate=3e-3,
-        batch_size=32,
-    ),
-    "fine-tuned": partial(
-        learned,
-        backbone=lambda seed: pretrained(strides=STRIDES),
-        side=192,
-        epochs=5,
-        rate=5e-4,
-        batch_size=32,
-        frozen=3,
-    ),
-}
+ON_IMAGES = {"from scratch": from_scratch, "fine-tuned": fine_tuned}
 
 
 # Good cells only
@@ -321,6 +329,9 @@ def run_split(record, seen, train, test, seed):
         if wanted(case):
             pair = mcnemar(right, right_of_head)
             figures = told_of(test, scores, right) | cost_of(case, fitted, values, seen)
+            if fitted.one_look:
+                right = (fitted.one_look(values) > 0) == (test.labels == 1)
+                figures["one_look"] = float(np.average(right, weights=test.weights))
             figures |= {"differ_it": pair.only_first, "differ_head": pair.only_second, "p": pair.p}
             record.add({"case": case, "seed": seed}, figures | {"fit_s": seconds})
             print(case, seed, f"{100 * figures['weighted']:.2f} %, {seconds:.0f} s", flush=True)
@@ -347,18 +358,6 @@ def fitted_by(case, seen, train, test, seed):
     if seconds > CAP:
         raise SystemExit(f"{case} took {seconds:.0f} s, more than {CAP}: fewer epochs")
     return fitted, seconds, values
-
-
-def on_one_thread(call, *arguments):
-    """Seconds of a call by one thread, after one that sets memory aside."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            call(*arguments)
-            return seconds_of(call, *arguments)[0]
-    finally:
-        torch.set_num_threads(threads)
 
 
 class Seen:

@@ -5,9 +5,10 @@
 The post builds its 30 000 triplets by appending to arrays in a loop, then flattens them in a second
 loop of the same kind. Both would take too long at full size, so they are measured at small ones; a
 curve a·n + b·n² is fitted (a call's fixed cost and the copy of all that went before), and the time
-at 30 000 is extrapolated from it. Each variant's memory is measured in a process of its own. The
-Keras epochs take turns in one process. Needs Linux, whose kernel can reset the peak of a process's
-memory.
+at 30 000 is extrapolated from it. Against them stand index arrays and the images of every batch,
+gathered in turn. Each variant's memory is measured in a process of its own. The Keras epochs take
+turns in one process; between the source's and ours stand variants that differ in one thing. Needs
+Linux, whose kernel can reset the peak of a process's memory.
 """
 
 import json
@@ -22,6 +23,7 @@ from snnlib.data import load
 from snnlib.sampling import TripletDataset, draw_triplets
 
 N, BATCH, RATE, MARGIN, SEED = 30_000, 32, 3e-5, 0.4, 0
+STEPS = 16  # that Keras takes before it goes back to Python
 LOOP_SIZES = {"appending": (1500, 2250, 3500, 5000), "flattening": (1500, 2100, 3000, 4200)}
 EPOCH_TURNS = 5
 
@@ -48,9 +50,11 @@ def flatten_triplets(three, n):
 
 
 def index_triplets(image_set, n, seed):
-    """Index arrays, and the images of the first batch."""
+    """Index arrays, and the images of all batches, one after the other; the last batch."""
     data = TripletDataset(image_set, n, seed=seed)
-    return data.batch(range(BATCH))
+    for start in range(0, n, BATCH):
+        batch = data.batch(range(start, min(start + BATCH, n)))
+    return batch
 
 
 def fitted(sizes, seconds):
@@ -122,7 +126,7 @@ def memory_rise(variant):
     return figures
 
 
-def source_model(seed=SEED):
+def source_model(seed=SEED, steps=1):
     """The post's model: three calls of the encoder, their outputs side by side, no labels read.
 
     Also its encoder.
@@ -137,15 +141,15 @@ def source_model(seed=SEED):
         a, p, n = (ops.normalize(z, axis=-1) for z in ops.split(outputs, 3, axis=-1))
         return ops.maximum(ops.sum(a * n, axis=-1) - ops.sum(a * p, axis=-1) + MARGIN, 0.0)
 
-    model.compile(keras.optimizers.Adam(RATE), loss)
+    model.compile(keras.optimizers.Adam(RATE), loss, steps_per_execution=steps)
     return model, encoder
 
 
-def our_model():
+def our_model(steps=STEPS):
     from snnlib.keras_triplets import CosineTripletLoss, TripletModel, keras, mlp
 
     model = TripletModel(mlp(784, 512, 256, 128, seed=SEED))
-    model.compile(keras.optimizers.Adam(RATE), CosineTripletLoss(MARGIN), steps_per_execution=16)
+    model.compile(keras.optimizers.Adam(RATE), CosineTripletLoss(MARGIN), steps_per_execution=steps)
     return model
 
 
@@ -157,9 +161,14 @@ def epochs(image_set):
     flat = image_set.images.reshape(len(image_set), -1)
     arrays, dummies = [flat[column] for column in triplets.T], np.zeros(N, np.float32)
     batches = TripletBatches(TripletDataset(image_set, N, seed=SEED, fresh=False), BATCH)
-    source, ours = source_model()[0], our_model()
+    source, source_in_steps = (source_model(steps=steps)[0] for steps in (1, STEPS))
+    by_one, ours = (our_model(steps) for steps in (1, STEPS))
     calls = {
         "source procedure": lambda: source.fit(arrays, dummies, batch_size=BATCH, verbose=0),
+        "source procedure, 16 steps at once": lambda: source_in_steps.fit(
+            arrays, dummies, batch_size=BATCH, verbose=0
+        ),
+        "snnlib, a step at a time": lambda: by_one.fit(batches, verbose=0),
         "snnlib": lambda: ours.fit(batches, verbose=0),
     }
     seconds = {name: [] for name in calls}
@@ -181,22 +190,25 @@ def main():
     source = sum(law["seconds_extrapolated"] for law in laws.values())
     turns = epochs(train)
     rises = {name: memory_rise(name) for name in ("source procedure", "snnlib", "snnlib, in Keras")}
-    for case, make_s in (("source procedure", source), ("snnlib", ours)):
-        record.add(
-            {"case": case, "seed": SEED, "triplets": N, "batch": BATCH},
-            {
-                "make_s": make_s,
-                "memory_rise_mib": rises[case]["rise"],
-                "epoch_s": float(np.median(turns[case])),
-                "epoch_s_min": min(turns[case]),
-                "epoch_s_max": max(turns[case]),
-            },
-        )
+    for case, spent in turns.items():
+        figures = {"epoch_s": float(np.median(spent))}
+        figures |= {"epoch_s_min": min(spent), "epoch_s_max": max(spent)}
+        if case in rises:
+            figures["make_s"] = {"source procedure": source, "snnlib": ours}[case]
+            figures["memory_rise_mib"] = rises[case]["rise"]
+        record.add({"case": case, "seed": SEED, "triplets": N, "batch": BATCH}, figures)
     ratios = np.array(turns["source procedure"]) / np.array(turns["snnlib"])
     figures = {
         "make_ratio": source / ours,
         "epoch_ratio": float(np.median(ratios)),
         "epoch_ratio_min": float(ratios.min()),
+        **{
+            f"{key}_ratio": float(np.median(np.array(turns[slower]) / np.array(turns[faster])))
+            for key, slower, faster in (
+                ("source_steps", "source procedure", "source procedure, 16 steps at once"),
+                ("our_steps", "snnlib, a step at a time", "snnlib"),
+            )
+        },
         "images_mib": rises["snnlib"]["images"],
         "keras_memory_rise_mib": rises["snnlib, in Keras"]["rise"],
         **laws,

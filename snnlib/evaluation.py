@@ -1,4 +1,4 @@
-"""How good embeddings are: clusters, pairs and retrieval, each figure with its 95 % interval.
+"""How good embeddings are: clusters, verdicts and retrieval, each figure with its 95 % interval.
 
 This room knows nothing of plots.
 """
@@ -11,9 +11,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
-from sklearn.metrics import pairwise_distances_chunked, roc_auc_score, roc_curve
+from sklearn.metrics import pairwise_distances_chunked, roc_auc_score
 from sklearn.metrics.cluster import contingency_matrix
-from sklearn.metrics.pairwise import paired_cosine_distances
 
 from snnlib.images import check_labels
 
@@ -22,9 +21,6 @@ __all__ = [
     "Estimate",
     "PairedDifference",
     "RetrievalScores",
-    "VerificationScores",
-    "angular_distance",
-    "choose_threshold",
     "cluster_accuracy",
     "escapes",
     "false_alarms",
@@ -33,7 +29,6 @@ __all__ = [
     "rank_correlation",
     "retrieval_scores",
     "roc_auc",
-    "verification_scores",
 ]
 
 RESAMPLES = 200
@@ -303,137 +298,6 @@ def cluster_accuracy(Z: np.ndarray, labels: ArrayLike, *, seed: int) -> ClusterA
     )
 
 
-@dataclass(frozen=True)
-class VerificationScores:
-    """How well a distance tells pairs of one class from pairs of two.
-
-    Attributes
-    ----------
-    auc : `Estimate`
-        Area under the ROC curve; interval by bootstrap over pairs.
-    accuracy : `Estimate`
-        Share of pairs judged rightly at the threshold.
-    threshold : float
-        Pairs nearer than this are judged to be of the same class.
-    false_positive_rate, true_positive_rate : ndarray, shape (t,)
-        The ROC curve; "positive" means same class.
-    """
-
-    auc: Estimate
-    accuracy: Estimate
-    threshold: float
-    false_positive_rate: np.ndarray = field(repr=False)
-    true_positive_rate: np.ndarray = field(repr=False)
-
-
-def angular_distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Angle of matching rows as a share of a half turn.
-
-    One minus the angular similarity 1 − arccos(cosine)/π.
-
-    Parameters
-    ----------
-    first, second : ndarray, shape (n, d), floating point
-        Embeddings. A row of zeros is at a right angle to everything.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-        From 0 (same direction) over 0.5 (right angle) to 1 (opposite).
-
-    Raises
-    ------
-    ValueError
-        If shapes differ or a value is not finite.
-    """
-    # Rounding can carry a cosine past 1, where its angle would be NaN.
-    cosines = np.clip(1 - paired_cosine_distances(first, second), -1, 1)
-    return np.arccos(cosines) / np.pi
-
-
-def choose_threshold(distances: ArrayLike, same: ArrayLike) -> float:
-    """Threshold that judges the most pairs rightly; to be chosen on validation pairs.
-
-    Parameters
-    ----------
-    distances : ndarray, shape (n,)
-        Distance of each pair.
-    same : ndarray, shape (n,), bool
-        Whether it is of the same class.
-
-    Returns
-    -------
-    float
-        Halfway between the two neighbouring distances, so that no pair lies on it.
-
-    Raises
-    ------
-    ValueError
-        If a distance is not finite, shapes differ, or only one kind of pair is there.
-    """
-    D, positive = _check_pairs(distances, same)
-    order = np.argsort(D)
-    ordered = D[order]
-    # Right judgements if the first i pairs count as "same", for i = 0 … n.
-    right = np.concatenate([[0], np.cumsum(positive[order])])
-    right += np.concatenate([np.cumsum(~positive[order][::-1])[::-1], [0]])
-    # Equal distances can't be told apart, so the cut may not fall between them.
-    right[1:-1][ordered[1:] == ordered[:-1]] = -1
-    edges = np.concatenate([[ordered[0] - 1], ordered, [ordered[-1] + 1]])
-    best = int(np.argmax(right))
-    return float((edges[best] + edges[best + 1]) / 2)
-
-
-def verification_scores(
-    distances: ArrayLike, same: ArrayLike, threshold: float, *, seed: int = 0
-) -> VerificationScores:
-    """Judge pairs by their distance at a threshold chosen elsewhere.
-
-    Parameters
-    ----------
-    distances : ndarray, shape (n,)
-        Distance of each pair.
-    same : ndarray, shape (n,), bool
-        Whether it is of the same class.
-    threshold : float
-        Pairs nearer than this are judged to be of the same class.
-    seed : int, default 0
-        Seed of the bootstrap.
-
-    Returns
-    -------
-    VerificationScores
-
-    Raises
-    ------
-    ValueError
-        If a distance is not finite, shapes differ, or there are not two pairs of each kind.
-    """
-    D, positive = _check_pairs(distances, same)
-    false_positives, true_positives, _ = roc_curve(positive, -D)
-    return VerificationScores(
-        auc=_auc(D, positive, seed),
-        accuracy=proportion(((threshold > D) == positive).sum(), len(D)),
-        threshold=threshold,
-        false_positive_rate=false_positives,
-        true_positive_rate=true_positives,
-    )
-
-
-def _auc(distances, same, seed):
-    # Pairs of each kind are drawn apart, so that no resample lacks one kind.
-    kinds = distances[same], distances[~same]
-    if min(map(len, kinds)) < 2:
-        counts = " and ".join(str(len(kind)) for kind in kinds)
-        raise ValueError(f"an interval needs at least two of each kind, got {counts}")
-
-    def area(near, far):
-        truth = np.repeat([True, False], [len(near), len(far)])
-        return roc_auc_score(truth, -np.concatenate([near, far]))
-
-    return Estimate(float(area(*kinds)), *_interval(kinds, area, seed, paired=False))
-
-
 def _interval(samples, figure, seed, *, paired):
     """Ends of the interval of a figure of some samples, by bootstrap over what they hold."""
     interval = stats.bootstrap(
@@ -470,9 +334,18 @@ def roc_auc(known: ArrayLike, unknown: ArrayLike, *, seed: int = 0) -> Estimate:
         If a score is not finite, or there are not two of each kind.
     """
     kinds = [np.asarray(scores, dtype=float) for scores in (known, unknown)]
-    is_known = np.repeat([True, False], [len(scores) for scores in kinds])
-    scores, is_known = _check_pairs(np.concatenate(kinds), is_known)
-    return _auc(scores, is_known, seed)
+    for name, scores in zip(("known", "unknown"), kinds):
+        if scores.ndim != 1 or len(scores) < 2:
+            raise ValueError(f"expected two {name} scores or more, got shape {scores.shape}")
+        if not np.isfinite(scores).all():
+            bad = np.flatnonzero(~np.isfinite(scores))[0]
+            raise ValueError(f"{name} scores must be finite, got {scores[bad]} at position {bad}")
+
+    def area(known, unknown):
+        is_unknown = np.repeat([False, True], [len(known), len(unknown)])
+        return roc_auc_score(is_unknown, np.concatenate([known, unknown]))
+
+    return Estimate(float(area(*kinds)), *_interval(kinds, area, seed, paired=False))
 
 
 @dataclass(frozen=True)
@@ -582,19 +455,3 @@ def _found(distances, start, *, asking, there, wanted, alone):
     ranks = np.arange(1, most + 1)
     counted = right & (ranks <= wanted[:, None])
     return right[:, 0], (counted * right.cumsum(axis=1) / ranks).sum(axis=1) / wanted
-
-
-def _check_pairs(distances: ArrayLike, same: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    D, positive = np.asarray(distances), np.asarray(same)
-    if D.ndim != 1 or D.shape != positive.shape:
-        raise ValueError(
-            f"expected one distance and one label a pair, got shapes {D.shape} and {positive.shape}"
-        )
-    if positive.dtype != bool:
-        raise ValueError(f"same must be boolean (True = same class), got {positive.dtype}")
-    if not np.isfinite(D).all():
-        bad = np.flatnonzero(~np.isfinite(D))[0]
-        raise ValueError(f"distances must be finite, got {D[bad]} at position {bad}")
-    if positive.all() or not positive.any():
-        raise ValueError("expected pairs of both kinds, got only one kind")
-    return D, positive

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from snnlib.encoders import Standardise
 from snnlib.training import fit_one_cycle
 
-__all__ = ["fit_head", "head_probabilities"]
+__all__ = ["fit_head", "log_odds"]
 
 HIDDEN, DROPPED = 256, 0.5  # values between the two layers, and share that is left out of either
 BATCH, RATE, EPOCHS = 64, 1e-3, 20
@@ -70,11 +70,11 @@ def fit_head(
     return head
 
 
-def _cross_entropy(log_odds, told):
-    return functional.binary_cross_entropy_with_logits(log_odds[:, 0], told)
+def _cross_entropy(said, told):
+    return functional.binary_cross_entropy_with_logits(said[:, 0], told)
 
 
-def head_probabilities(head: nn.Module, points: np.ndarray) -> np.ndarray:
+def log_odds(head: nn.Module, points: np.ndarray) -> np.ndarray:
     """Ask a head how probable a defect is.
 
     Parameters
@@ -87,7 +87,7 @@ def head_probabilities(head: nn.Module, points: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray, shape (n,), float32
-        In [0, 1].
+        log q / (1 - q) of the probability q, above zero for more than one half.
     """
     with torch.inference_mode():
-        return torch.sigmoid(head(torch.from_numpy(points))[:, 0]).numpy()
+        return head(torch.from_numpy(points))[:, 0].numpy()

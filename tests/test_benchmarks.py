@@ -357,15 +357,23 @@ def test_every_benchmark_has_its_test():
 
 
 def test_mnist_pairs(toys):
-    script = toys.load("mnist_pairs", SEEDS=(0,))
+    script = toys.load("mnist_pairs", SEEDS=(0,), SEARCHED=(0,), DRAWS=2)
     fewer = {"images": lambda n: IMAGES["train"], "pairs": lambda n: n // 1000}
-    cases = {
+    few = {
         case: {key: fewer.get(key, lambda value: value)(value) for key, value in changes.items()}
         for case, changes in script.CASES.items()
     }
-    toys.patch.setattr(script, "CASES", cases)
-    toys.patch.setattr(script, "SOURCE", script.SOURCE | {"pairs": 60})
-    check_gone_on_with(toys, script, cases, ["kmeans", "train_s"], stopped_at=3)
+    source = script.SOURCE | {"pairs": 60}
+    rates = {way: tried[:1] for way, tried in script.RATES.items()}
+    softmax = {case: source | {"batch": 10} for case in script.SOFTMAX}
+    better = script.BETTER | {"batch": 10}
+    replaced = {"CASES": few, "SOURCE": source, "RATES": rates, "SOFTMAX": softmax}
+    for name, value in (replaced | {"BETTER": better}).items():
+        toys.patch.setattr(script, name, value)
+    searched = [f"search: {', '.join(map(str, way))}" for way in rates]
+    rivals = ["pixels, nearest mean", "pixels, five nearest", "untrained", *softmax]
+    cases = [*searched, *(f"unseen, {way}" for way in script.UNSEEN), *rivals, *few]
+    check_gone_on_with(toys, script, cases, ["kmeans", "train_s"], stopped_at=30, lacking=searched)
 
 
 def test_mining(toys):
@@ -380,11 +388,16 @@ def test_fashion_triplets(toys):
     toys.train_for(epochs=2)
     script = toys.load("fashion_triplets", SEEDS=(0,))
     few = {"triplets": 64, "validation_triplets": 64, "epochs": 2}
-    cases = {case: changes | few for case, changes in script.CASES.items()}
-    toys.patch.setattr(script, "CASES", cases)
+    for name in ("CASES", "SEARCHED", "SOFTMAX"):
+        smaller = {case: changes | few for case, changes in getattr(script, name).items()}
+        toys.patch.setattr(script, name, smaller)
+    softmax = {case: recipe | {"batch": 8} for case, recipe in script.SOFTMAX.items()}
+    toys.patch.setattr(script, "SOFTMAX", softmax)
     for name in ("train_in_keras", "train_in_pytorch"):
         toys.patch.setattr(script, name, toys.counted(getattr(script, name)))
-    check_gone_on_with(toys, script, cases, ["auc", "mean_embedding"], stopped_at=3)
+    cases = [*script.SEARCHED, "pixels", "untrained", *softmax, *script.CASES]
+    figures, searched = ["auc", "mean_embedding"], script.SEARCHED
+    check_gone_on_with(toys, script, cases, figures, stopped_at=12, lacking=searched)
 
 
 def test_batch_losses(toys):
@@ -446,7 +459,9 @@ def test_contrastive(toys, no_processes):
 def test_triplets(toys, no_processes):
     sizes = {"appending": (10, 20, 40), "flattening": (10, 20, 40)}
     script = toys.load("triplets", N=64, LOOP_SIZES=sizes, EPOCH_TURNS=2)
-    check_measured_anew(toys, script, ["source procedure", "snnlib"], ["make_s", "epoch_s_max"])
+    cases = ["source procedure", "source procedure, 16 steps at once"]
+    cases += ["snnlib, a step at a time", "snnlib"]
+    check_measured_anew(toys, script, cases, ["make_s", "epoch_s_max"])
 
 
 # Photographs
@@ -493,9 +508,8 @@ def test_station_against_patchcore(toys, kept, tmp_path):
 
 @pytest.mark.parametrize("on_points", [["head, hard labels", "anchors by make, whitened"]])
 def test_solar_cells(toys, on_points):
-    script = toys.load("solar_cells", SEEDS=(0, 1), SIDES=(64,), SIDE=64, TIMED=4)
-    for case, learn in script.ON_IMAGES.items():
-        toys.patch.setitem(script.ON_IMAGES, case, partial(learn, side=48))
+    sides = {"SIDES": (64,), "SIDE": 64, "SCRATCH": 48, "TUNED": 48}
+    script = toys.load("solar_cells", SEEDS=(0, 1), TIMED=4, **sides)
     kept = {case: script.ON_POINTS[case] for case in (script.REFERENCE, *on_points, "RBF SVM")}
     toys.patch.setattr(script, "ON_POINTS", kept)
     choices = [f"choosing: 64 pixels, {what}" for what in ("means", "means and maxima")]

@@ -18,9 +18,6 @@ from snnlib.evaluation import (
     Estimate,
     PairedDifference,
     RetrievalScores,
-    VerificationScores,
-    angular_distance,
-    choose_threshold,
     cluster_accuracy,
     escapes,
     false_alarms,
@@ -29,7 +26,6 @@ from snnlib.evaluation import (
     rank_correlation,
     retrieval_scores,
     roc_auc,
-    verification_scores,
 )
 
 
@@ -104,63 +100,6 @@ def test_clusters_need_a_label_each():
         cluster_accuracy(np.zeros((3, 2)), np.array([0, 1]), seed=0)
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=1, max_size=30).map(
-        lambda pairs: [*pairs, (3, True), (4, False)]
-    )
-)
-def test_no_other_threshold_judges_more_pairs_rightly(pairs):
-    distances = np.array([distance for distance, _ in pairs], dtype=float)
-    same = np.array([alike for _, alike in pairs])
-
-    def right(threshold):
-        return ((distances < threshold) == same).sum()
-
-    chosen = choose_threshold(distances, same)
-    assert right(chosen) == max(right(threshold) for threshold in np.arange(-0.5, 14))
-    assert not np.isin(chosen, distances)
-
-
-def test_verification(rng):
-    distances = np.concatenate([rng.normal(1, 0.5, 300), rng.normal(2, 0.5, 200)])
-    same = np.repeat([True, False], [300, 200])
-    result = verification_scores(distances, same, 1.5)
-    assert isinstance(result, VerificationScores)
-    assert result.auc.value == pytest.approx(roc_auc_score(same, -distances))
-    assert result.auc.low < result.auc.value < result.auc.high
-    assert result.accuracy.value == np.mean((distances < 1.5) == same)
-    assert np.trapezoid(result.true_positive_rate, result.false_positive_rate) == pytest.approx(
-        result.auc.value
-    )
-    assert verification_scores(distances, same, 1.5).auc == result.auc
-
-
-def test_the_interval_of_the_area_has_the_width_of_the_formula(rng):
-    """Hanley and McNeil (1982), equation 1, which holds approximately."""
-    distances = np.concatenate([rng.normal(0, 1, 400), rng.normal(1, 1, 400)])
-    same = np.repeat([True, False], 400)
-    auc = verification_scores(distances, same, 0.5).auc
-    a, n = auc.value, 400
-    q1, q2 = a / (2 - a), 2 * a**2 / (1 + a)
-    error = np.sqrt((a * (1 - a) + (n - 1) * (q1 - a**2 + q2 - a**2)) / n**2)
-    assert auc.high - auc.low == pytest.approx(2 * 1.96 * error, rel=0.25)
-
-
-@pytest.mark.parametrize(
-    ("distances", "same", "message"),
-    [
-        ([1.0, 2.0], [True, True], "only one kind"),
-        ([1.0, np.nan], [True, False], "got nan at position 1"),
-        ([1.0, 2.0], [True], "shapes"),
-        ([1.0, 2.0], [1, 0], "boolean"),
-    ],
-)
-def test_bad_pairs(distances, same, message):
-    for judge in (choose_threshold, lambda d, s: verification_scores(d, s, 1.0)):
-        with pytest.raises(ValueError, match=message):
-            judge(np.array(distances), np.array(same))
-
-
 def test_separation_is_the_area_of_scikit_learn(rng):
     near, far = rng.normal(0, 1, 80), rng.normal(1, 1, 120)
     result = roc_auc(near, far)
@@ -193,41 +132,16 @@ def test_separations_known():
 @pytest.mark.parametrize(
     ("near", "far", "message"),
     [
-        ([], [1.0, 2.0], "only one kind"),
-        ([1.0, 2.0], [], "only one kind"),
-        ([1.0, 2.0], [3.0, np.nan], "got nan at position 3"),
-        ([1.0, np.inf], [3.0, 4.0], "got inf at position 1"),
-        ([[1.0], [2.0]], [[3.0], [4.0]], "shapes"),
+        ([], [1.0, 2.0], r"two known scores or more, got shape \(0,\)"),
+        ([1.0, 2.0], [3.0], r"two unknown scores or more, got shape \(1,\)"),
+        ([1.0, 2.0], [3.0, np.nan], "unknown scores must be finite, got nan at position 1"),
+        ([1.0, np.inf], [3.0, 4.0], "known scores must be finite, got inf at position 1"),
+        ([[1.0], [2.0]], [3.0, 4.0], r"got shape \(2, 1\)"),
     ],
 )
 def test_bad_separations(near, far, message):
     with pytest.raises(ValueError, match=message):
         roc_auc(near, far)
-
-
-def test_angles_known_and_of_a_loop(rng):
-    first = np.array([[2.0, 0.0]] * 5)
-    second = np.array([[7.0, 0.0], [1.0, 1.0], [0.0, 3.0], [-1.0, 1.0], [-2.0, 0.0]])
-    assert angular_distance(first, second) == pytest.approx([0, 0.25, 0.5, 0.75, 1], abs=1e-7)
-    first, second = rng.normal(size=(2, 50, 6))
-    expected = []
-    for a, b in zip(first, second):  # half the angle, by the chord of the unit vectors
-        chord = np.linalg.norm(a / np.linalg.norm(a) - b / np.linalg.norm(b))
-        expected.append(2 * np.arcsin(chord / 2) / np.pi)
-    assert angular_distance(first, second) == pytest.approx(expected)
-
-
-def test_identical_rows_are_at_no_angle_whatever_the_rounding(rng):
-    Z = rng.normal(size=(1000, 7)).astype(np.float32)
-    assert np.isfinite(angular_distance(Z, 3 * Z)).all()
-    assert angular_distance(Z, 3 * Z).max() < 1e-3
-
-
-def test_angles_of_bad_embeddings():
-    with pytest.raises(ValueError, match="NaN"):
-        angular_distance(np.full((2, 3), np.nan), np.ones((2, 3)))
-    with pytest.raises(ValueError, match="shape"):
-        angular_distance(np.ones((2, 3)), np.ones((2, 4)))
 
 
 @st.composite
@@ -416,25 +330,10 @@ def test_a_good_class_of_any_kind_is_counted():
     assert escapes([False, False], [True, False], good=True).value == 0.5
 
 
-def test_at_the_threshold_is_not_nearer():
-    distances, same = np.array([0.0, 1.0, 1.0, 2.0]), np.array([True, True, False, False])
-    result = verification_scores(distances, same, 1.0)
-    assert result.accuracy.value == 3 / 4  # the second pair, at 1, is judged to be of two classes
-
-
-def test_an_interval_needs_two_of_each_kind():
-    with pytest.raises(ValueError, match="at least two of each kind, got 2 and 1"):
-        roc_auc([0.0, 1.0], [2.0])
-    with pytest.raises(ValueError, match="at least two of each kind, got 1 and 3"):
-        verification_scores([0, 1, 2, 3], np.array([True, False, False, False]), 0.5)
-
-
 def test_scores_are_printed_in_a_line():
-    verification = verification_scores([0, 0, 1, 1], np.array([True, True, False, False]), 0.5)
-    clusters = cluster_accuracy(np.array([[0.0], [9.0]]), np.array([0, 1]), seed=0)
-    for scores in (verification, clusters):
-        assert "array" not in repr(scores)
-        assert "Estimate(value=1.0" in repr(scores)
+    scores = cluster_accuracy(np.array([[0.0], [9.0]]), np.array([0, 1]), seed=0)
+    assert "array" not in repr(scores)
+    assert "Estimate(value=1.0" in repr(scores)
 
 
 def test_mcnemar_is_a_sign_test_of_those_that_differ():

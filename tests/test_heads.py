@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit
 from torch import nn
-from torch.nn import functional
 
-from snnlib.heads import fit_head, head_probabilities
+from snnlib.heads import fit_head, log_odds
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def head(known):
 
 def test_a_head_learns_what_it_is_told(known, head):
     points, told = known
-    said = head_probabilities(head, points)
+    said = expit(log_odds(head, points))
     assert said.shape == (200,)
     assert ((said > 0.5) == (told > 0.5)).mean() > 0.9
     assert np.corrcoef(said, told)[0, 1] > 0.9
@@ -33,24 +33,23 @@ def test_a_head_learns_what_it_is_told(known, head):
 def test_doubt_is_learned_as_doubt():
     """Of parts that look alike, it says what is told of them on the mean: hard labels can't."""
     points = np.repeat(np.float32([[0] * 20, [1] * 20]), 600, axis=0)
-    said = head_probabilities(fit_head(points, np.repeat([1 / 3, 1], 600), seed=0), points)
+    said = expit(log_odds(fit_head(points, np.repeat([1 / 3, 1], 600), seed=0), points))
     assert said[0] == pytest.approx(1 / 3, abs=0.05)
     assert said[-1] > 0.95
 
 
-def test_probabilities_are_those_of_the_log_odds(known, head):
-    points = torch.from_numpy(known[0])
+def test_log_odds_are_what_the_head_gives(known, head):
     with torch.inference_mode():
-        expected = functional.sigmoid(head(points))[:, 0]
-    np.testing.assert_allclose(head_probabilities(head, known[0]), expected)
+        expected = head(torch.from_numpy(known[0]))[:, 0]
+    np.testing.assert_array_equal(log_odds(head, known[0]), expected)
 
 
 def test_values_are_standardised_first(known, head):
     """Another unit for a value, and another zero, change nothing."""
     points, told = known
     other = fit_head(points * np.float32([100, 1, 1, 0.01, 1]) + 4, told, seed=1)
-    again = head_probabilities(other, points * np.float32([100, 1, 1, 0.01, 1]) + 4)
-    np.testing.assert_allclose(again, head_probabilities(head, points), atol=0.02)
+    again = log_odds(other, points * np.float32([100, 1, 1, 0.01, 1]) + 4)
+    np.testing.assert_allclose(expit(again), expit(log_odds(head, points)), atol=0.02)
 
 
 def test_the_seed_decides_and_nothing_else_is_drawn(known):
@@ -58,7 +57,7 @@ def test_the_seed_decides_and_nothing_else_is_drawn(known):
     state = torch.get_rng_state()
     first, second, other = (fit_head(*known, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
-    said = [head_probabilities(one, known[0]) for one in (first, second, other)]
+    said = [log_odds(one, known[0]) for one in (first, second, other)]
     np.testing.assert_array_equal(said[0], said[1])
     assert not np.array_equal(said[0], said[2])
     assert not any(layer.training for layer in first if isinstance(layer, nn.Dropout))

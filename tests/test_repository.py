@@ -41,6 +41,7 @@ LEARNING = {
     "embedding": {"encoders", "images"},
     "heads": {"encoders", "training"},
     "evaluation": {"images"},
+    "verification": {"evaluation"},
     "plots": {"extras"},
     "keras_triplets": {"extras", "images"},
 }
