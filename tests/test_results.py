@@ -55,6 +55,12 @@ def test_mean_and_spread(table):
     assert re.fullmatch(r"95\.\d\d %", once.loc["fast", "k-means"])
 
 
+def test_a_case_without_a_figure_leaves_its_cell_empty(table):
+    table.runs.loc[table.runs["case"] == "slow", "auc"] = np.nan
+    shown = table.mean_sd(["fast", "slow"], {"auc": "area"})
+    assert shown["area"].tolist() == ["96.00 ± 1.00 %", ""]
+
+
 def test_line(table):
     words = "3 seeds, mnist, local mirror, 2 cores, torch 2.13.0"
     assert table.where(case="fast").line() == f"{words}, 2026-01-01, commit 0123456"
