@@ -109,7 +109,7 @@ def test_one_style_for_all_figures(page):
 PUBLISHED = {
     "intro.md": {"94.93 %", "40 %"},
     "chapters/mining.md": {"97.2 %"},
-    "chapters/mnist_contrastive.md": {"94.93 %", "90.2 %", "91.2 %"},
+    "chapters/mnist_contrastive.md": {"94.93 %"},
     "chapters/nsoartc_maps.md": {"80 %", "82.7 %", "86.7 %", "92.6 %", "94.3 %", "5 s"},
     "chapters/signing_off.md": {"5 s"},
     "chapters/solar_cells.md": {"82.44 %", "88.42 %", "90.13 %"},
