@@ -50,12 +50,12 @@ SOURCE = {
 ADAM_CYCLE = {"optimizer": "Adam", "schedule": "one cycle", "batch": BETTER_A.batch}
 BETTER = {"fresh": True, **ADAM_CYCLE, "rate": BETTER_A.rate}
 RATES = {
-    ("SGD", "constant", 64): (0.05, 0.1, 0.2, 0.5),
-    ("SGD", "one cycle", 64): (0.1, 0.2, 0.5, 1.0),
-    ("Adam", "constant", 64): (3e-4, 1e-3, 3e-3),
-    ("Adam", "one cycle", 64): (1e-3, 3e-3, 1e-2),
+    ("SGD", "constant", 64): (0.05, 0.1, 0.2, 0.5, 1.0),
+    ("SGD", "one cycle", 64): (0.1, 0.2, 0.5),
+    ("Adam", "constant", 64): (1e-4, 3e-4, 1e-3, 3e-3),
+    ("Adam", "one cycle", 64): (3e-4, 1e-3, 3e-3, 1e-2),
     ("Adam", "one cycle", 128): (1e-3, 3e-3, 1e-2),
-    ("SGD", "one cycle", 128): (0.2, 0.5, 1.0, 2.0),
+    ("SGD", "one cycle", 128): (0.1, 0.2, 0.5, 1.0),
 }
 CASES = {
     "source recipe": {},
