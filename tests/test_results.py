@@ -55,10 +55,10 @@ def test_mean_and_spread(table):
     assert re.fullmatch(r"95\.\d\d %", once.loc["fast", "k-means"])
 
 
-def test_a_case_without_a_figure_leaves_its_cell_empty(table):
+def test_a_case_without_a_figure_has_a_dash(table):
     table.runs.loc[table.runs["case"] == "slow", "auc"] = np.nan
     shown = table.mean_sd(["fast", "slow"], {"auc": "area"})
-    assert shown["area"].tolist() == ["96.00 ± 1.00 %", ""]
+    assert shown["area"].tolist() == ["96.00 ± 1.00 %", "–"]
 
 
 def test_line(table):

@@ -27,7 +27,6 @@ OLDER = {
     "fashion_triplets",
     "inspection",
     "mining",
-    "mnist_pairs",
     "new_defects",
     "nsoartc",
     "nsoartc_classifiers",

@@ -152,8 +152,8 @@ class Results:
         Returns
         -------
         DataFrame
-            Strings such as ``95.04 ± 0.10 %``, or ``95.04 %`` for a case that was run once; empty
-            where a case does not have that figure.
+            Strings such as ``95.04 ± 0.10 %``, or ``95.04 %`` for a case that was run once; a
+            dash where a case does not have that figure.
 
         Raises
         ------
@@ -227,7 +227,7 @@ def _accepted(seeds, what):
 
 def _mean_sd(percentages):
     if np.isnan(percentages).all():  # no figure of this case
-        return ""
+        return "–"
     if len(percentages) == 1:
         return f"{percentages[0]:.2f} %"
     return f"{percentages.mean():.2f} ± {percentages.std(ddof=1):.2f} %"

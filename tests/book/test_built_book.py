@@ -29,9 +29,13 @@ def test_chapters_are_numbered_as_in_the_contents(chapters):
 def test_tabs_hold_cells_that_ran(chapters):
     tabs = chapters["chapters/fashion_triplets.html"].article.select(".sd-tab-set")
     assert [[label.get_text(strip=True) for label in tab.find_all("label")] for tab in tabs] == [
-        ["Keras", "PyTorch"]
+        ["Keras", "PyTorch"],
+        ["Keras", "PyTorch"],
     ]
-    for content, call in zip(tabs[0].select(".sd-tab-content"), ["model.fit(", "fit("]):
+    model, training = tabs
+    for content, words in zip(model.select(".sd-tab-content"), ["keras.Model(", "nn.Module"]):
+        assert words in content.select_one(".cell_input").get_text()
+    for content, call in zip(training.select(".sd-tab-content"), ["model.fit(", "fit("]):
         assert call in content.select_one(".cell_input").get_text()
         assert "epochs" in content.select_one(".cell_output").get_text()
 
