@@ -110,6 +110,15 @@ def test_separation_is_the_area_of_scikit_learn(rng):
     assert roc_auc(far, near).value == pytest.approx(1 - result.value)
 
 
+def test_the_interval_of_the_area_has_the_width_of_the_formula(rng):
+    """Hanley and McNeil (1982), equation 1, which holds approximately."""
+    auc = roc_auc(rng.normal(0, 1, 400), rng.normal(1, 1, 400))
+    a, n = auc.value, 400
+    q1, q2 = a / (2 - a), 2 * a**2 / (1 + a)
+    error = np.sqrt((a * (1 - a) + (n - 1) * (q1 - a**2 + q2 - a**2)) / n**2)
+    assert auc.high - auc.low == pytest.approx(2 * 1.96 * error, rel=0.25)
+
+
 def test_the_seed_alone_decides_the_interval_of_a_separation(rng):
     near, far = rng.normal(0, 1, 40), rng.normal(1, 1, 40)
     usual, same, other = (
