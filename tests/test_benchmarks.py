@@ -378,9 +378,11 @@ def test_mnist_pairs(toys):
 
 def test_mining(toys):
     small = {"SEEDS": (0,), "BUDGETS": (1e-4, 2e-4), "SEARCH_BUDGET": 1e-4, "TRIAL_STEPS": 2}
-    script = toys.load("mining", **small, RATES=(1e-3,), PER_CLASS=5, BATCH=50)
-    figures = ["steps", "recall_at_1", "map_at_r"]
-    check_gone_on_with(toys, script, script.STRATEGIES, figures, stopped_at=47)
+    script = toys.load("mining", **small, STEPS=3, SHARES=(0.2,), RATES=(1e-3,), BATCH=70)
+    cases = ["pixels", "untrained", *script.STRATEGIES]
+    check_gone_on_with(toys, script, cases, ["recall_at_1", "map_at_r"], stopped_at=60)
+    measured = {run["settings"]["measured"] for run in toys.read(script)["runs"]}
+    assert measured == {"steps", "unseen", "wrong labels", "seconds"}
     assert {f"search: {name}" for name in script.STRATEGIES} == set(toys.read(script)["notes"])
 
 
