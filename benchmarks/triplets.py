@@ -24,7 +24,8 @@ from snnlib.sampling import TripletDataset, draw_triplets
 
 N, BATCH, RATE, MARGIN, SEED = 30_000, 32, 3e-5, 0.4, 0
 STEPS = 16  # that Keras takes before it goes back to Python
-LOOP_SIZES = {"appending": (1500, 2250, 3500, 5000), "flattening": (1500, 2100, 3000, 4200)}
+# Larger than those at which an array and its copy still fit into the cache.
+LOOP_SIZES = {"appending": (5000, 6500, 8500, 11000), "flattening": (1500, 2100, 3000, 4200)}
 EPOCH_TURNS = 5
 
 
