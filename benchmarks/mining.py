@@ -13,7 +13,7 @@ Four things are measured, each in trainings of its own, over three seeds:
 - "wrong labels": the same steps, with a share of the training labels replaced by other digits, for
   the training as for the anchors.
 
-All get the same search beforehand: embeddings as they are or scaled to length one, and three
+All get the same search beforehand: embeddings as they are or scaled to length one, and four
 learning rates, 1 s each, judged by the nearest anchor on 10 000 validation images. A step takes 250
 images, but for batch-hard a second time with the four images a class of its paper. Two losses are
 those of PyTorch Metric Learning; the proxies of one of them learn at the rate of the encoder. The
@@ -48,7 +48,7 @@ from snnlib.training import fit_one_cycle
 SEEDS, SEARCH_SEED = (0, 1, 2), 10
 BUDGETS, SEARCH_BUDGET = (1, 2, 4), 1
 STEPS, TRIAL_STEPS = 800, 60
-RATES = (1e-3, 3e-3, 1e-2)
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 BATCH = 250  # images a step
 SEEN, SHARES = 7, (0.1, 0.2)  # digits below 7 are trained; shares of wrong labels
 WIDTH = POST_A.widths[-1]
