@@ -3,11 +3,12 @@
     python benchmarks/mnist_pairs.py
 
 Of the 60 000 training images 5 000 are set aside as validation images: thresholds and learning
-rates are chosen on them. The cases "search" try rates, and each other case of the same optimizer,
-schedule and batch takes the rate that did best there. Anchors come from training images, scores
-from test images. Every case but "twice the passes" lets as many images pass through the encoder.
-The cases "unseen" train on nine digits, each left out in turn, and then give the tenth an anchor.
-An interrupted run goes on where it stopped.
+rates are chosen on them. The cases "search" try rates. The cases that take the better recipe apart
+take the rate that did best there for their optimizer, schedule and batch; the better recipe keeps
+its own, which was the best of those tried. Anchors come from training images, scores from test
+images. Every case but "twice the passes" lets as many images pass through the encoder. The cases
+"unseen" train on nine digits, each left out in turn, and then give the tenth an anchor. An
+interrupted run goes on where it stopped.
 """
 
 import json

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PLACE = re.compile(r"(?<=<!-- results: begin -->\n).*(?=<!-- results: end -->)", re.DOTALL)
 
-MINING = "chapters/mining.md"
+TWO_CORES = "chapters/two_cores.md"
 STATION = "chapters/cnn_triplet_inspection.md"
 CHOICE = "chapters/choosing_a_method.md"
 SOLAR = "chapters/solar_cells.md"
@@ -42,7 +42,7 @@ def rows():
         ("Fashion-MNIST", "Fashion: snnlib, CNN", 8),
     ]:
         of = accuracy.where(epochs=epochs).of(case, "anchor")
-        yield f"{data}, official test images: nearest anchor right", percent(of), len(of), MINING
+        yield f"{data}, official test images: nearest anchor right", percent(of), len(of), TWO_CORES
     station = read_results("cnn_triplet")
     for words, figure in [
         ("connector parts: the right one of ten names", "accuracy"),

@@ -110,15 +110,16 @@ def cnn(
         Values of an embedding.
     coarse : bool, default False
         Whether the first stage is a 5 × 5 convolution that halves the image by its stride of 2.
-        Cheaper, since most of the work lies in large images; enough where details are coarse.
+        Faster, since large images take long to move through memory; enough where details are
+        coarse.
     seed : int
         Seed of the initial weights. The global random state is left as it was.
 
     Returns
     -------
     torch.nn.Sequential
-        Maps (n, c, h, w) to (n, embedding). Weights lie in memory channels last, which halves the
-        time of a step on a processor.
+        Maps (n, c, h, w) to (n, embedding). Weights lie in memory channels last, which many
+        processors convolve faster.
 
     Raises
     ------

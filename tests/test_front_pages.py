@@ -108,11 +108,11 @@ def test_one_style_for_all_figures(page):
 # What source posts and papers publish, or what follows from it by a subtraction.
 PUBLISHED = {
     "intro.md": {"94.93 %", "40 %"},
-    "chapters/mining.md": {"97.2 %"},
     "chapters/mnist_contrastive.md": {"94.93 %"},
     "chapters/nsoartc_maps.md": {"80 %", "82.7 %", "86.7 %", "92.6 %", "94.3 %", "5 s"},
     "chapters/signing_off.md": {"5 s"},
     "chapters/solar_cells.md": {"82.44 %", "88.42 %", "90.13 %"},
+    "chapters/two_cores.md": {"97.2 %"},
     "reference/reproduction.md": {
         *{"94.93 %", "40 %", "60 %", "80 %", "82.7 %", "17.3 %", "86.7 %", "13.3 %"},
         *{"92.6 %", "94.3 %", "5 s"},
@@ -132,7 +132,7 @@ CHOSEN = {
     "chapters/choosing_a_method.md": {"1 %", "20 %", "99 %", "30 s"},
     "chapters/cnn_triplet_inspection.md": {"95 %"},
     "chapters/fashion_triplets.md": {"95 %", "5 %"},
-    "chapters/mining.md": {"95 %", "5 %"},
+    "chapters/mining.md": {"95 %", "10 %", "20 %"},
     "chapters/mnist_contrastive.md": {"99 %"},
     "chapters/nsoartc_maps.md": {"1 %"},
     "chapters/siamese_inspection.md": {"95 %", "70 %", "30 %"},

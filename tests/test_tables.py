@@ -24,9 +24,7 @@ OLDER = {
     "batch_losses",
     "cnn_triplet",
     "contrastive",
-    "fashion_triplets",
     "inspection",
-    "mining",
     "new_defects",
     "nsoartc",
     "nsoartc_classifiers",
@@ -34,7 +32,6 @@ OLDER = {
     "siamese_inspection",
     "signing_off",
     "station",
-    "triplets",
 }
 
 

@@ -101,8 +101,8 @@ def semi_hard(embeddings: torch.Tensor, labels: torch.Tensor, margin: float = 0.
     """Triplet loss averaged over all semi-hard triplets of a batch.
 
     Semi-hard are the triplets whose negative is farther than the positive, but not by the margin:
-    d(a, p) < d(a, n) < d(a, p) + m. Schroff, Kalenichenko and Philbin (2015), section 3.2; they
-    go on to choose one negative a pair, see `nearest_semi_hard`.
+    d(a, p) < d(a, n) < d(a, p) + m. Schroff, Kalenichenko and Philbin (2015), section 3.2, who
+    compare squared distances. For one negative a pair see `nearest_semi_hard`.
 
     Parameters
     ----------
@@ -136,8 +136,10 @@ def nearest_semi_hard(
     """Triplet loss of every positive pair with its one nearest semi-hard negative.
 
     For each anchor and positive, of all negatives with d(a, p) < d(a, n) < d(a, p) + m the one
-    nearest to the anchor; pairs that have none do not count. The choice of Schroff, Kalenichenko
-    and Philbin (2015), section 3.2, often called semi-hard mining itself.
+    nearest to the anchor; pairs that have none do not count. Schroff, Kalenichenko and Philbin
+    (2015), section 3.2, state the condition, for squared distances; which of several negatives is
+    taken they leave open. The loss of TensorFlow Addons takes the nearest, too, and for pairs that
+    have none the farthest negative of all.
 
     Parameters
     ----------
