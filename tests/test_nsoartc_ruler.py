@@ -134,7 +134,7 @@ def test_what_each_camera_tells(exact, camera):
         hole[:] = np.roll(hole, 1, axis=axis)
     in_x, in_y = exact.measure(moved)[:, 1, 2]
     tilt = np.degrees(np.arcsin(0.1 / 3 / 5.8))
-    drawback = [-1, 0, 1][camera] * 0.1 / (2 * np.sin(np.radians(20)))
+    drawback = [-1, 0, 1][camera] * 0.1 / (2 * np.tan(np.radians(18.882)))
     assert in_x == pytest.approx([drawback, tilt, 0], abs=0.005)
     assert in_y == pytest.approx([0, 0, tilt], abs=0.005)
 

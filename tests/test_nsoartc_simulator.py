@@ -16,7 +16,7 @@ from snnlib.nsoartc.simulator import LEVEL, Lot, Parts, Process, Shot, draw_part
 
 ALIKE, STILL = Process(level=0), Shot(level=0)  # parts and shots without nuisances
 LEFT, CENTRE, RIGHT = range(3)
-ASIDE = np.sin(np.radians(20))
+ASIDE = np.tan(np.radians(18.882))
 MODES = ["OK", "31X10", "61Y-10", "92D05", "31M", "31D05+92X10", "OK"]
 ARRAYS = ["modes", "x", "y", "depth", "size", "brightness", "glint"]
 
@@ -54,6 +54,17 @@ def centroid(images):
         np.stack([(images * axis).sum((-2, -1)) for axis in (x, y)], -1)
         / images.sum((-2, -1))[..., None]
     )
+
+
+def test_side_cameras_at_18_9_degrees_see_what_was_drawn_for_20(monkeypatch):
+    """Depth times tangent, as registered images show it; before, times the sine of 20°."""
+    assert simulator.CAMERA_ANGLES == pytest.approx([-18.882, 0, 18.882], abs=1e-3)
+    slopes = np.tan(np.radians(simulator.CAMERA_ANGLES))
+    np.testing.assert_allclose(simulator.PARALLAX, slopes, rtol=1e-14)
+    parts = draw_parts(MODES, seed=1)
+    images = shoot(parts, Shot())
+    monkeypatch.setattr(simulator, "PARALLAX", np.sin(np.radians([-20.0, 0.0, 20.0])))
+    assert shoot(parts, Shot()).tobytes() == images.tobytes()
 
 
 LIT = (slice(11, 18), slice(4, 18), slice(4, 11))  # the side of a tip that no wall shades

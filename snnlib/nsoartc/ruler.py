@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from snnlib.images import check_images
 from snnlib.nsoartc.failure_modes import OK
-from snnlib.nsoartc.simulator import LENGTH, PIXEL, SINES
+from snnlib.nsoartc.simulator import LENGTH, PARALLAX, PIXEL
 from snnlib.nsoartc.soart import CAMERAS, COLUMNS, IMAGE_SHAPE, ROWS, WINDOW
 
 __all__ = ["DIRECTIONS", "Ruler", "tip_centroids"]
@@ -64,8 +64,9 @@ def tip_centroids(images: np.ndarray) -> np.ndarray:
 class Ruler(BaseEstimator):
     """Measures drawback and tilt of every pin.
 
-    A tip that is drawn back by d moves by -d · sin 20° in the left image and by +d · sin 20° in the
-    right one; a pin tilted by φ moves its tip by length · sin φ in all three. So the difference of
+    With side cameras at ±θ, 18.9°, and images that are registered at the plane of the tips, a tip
+    that is drawn back by d moves by -d · tan θ in the left image and by +d · tan θ in the right
+    one; a pin tilted by φ moves its tip by length · sin φ in all three. So the difference of
     the side views gives the drawback, the mean of all views the tilt, each against where tips of
     good parts are. What all pins of a part have in common is its place in the jig, not a defect:
     the median over the pins is taken off.
@@ -132,7 +133,7 @@ class Ruler(BaseEstimator):
         check_is_fitted(self)
         moved = PIXEL * (tip_centroids(images) - self.mean_)
         x, y = np.moveaxis(moved, -1, 0)
-        apart = (x[:, -1] - x[:, 0]) / (SINES[-1] - SINES[0])
+        apart = (x[:, -1] - x[:, 0]) / (PARALLAX[-1] - PARALLAX[0])
         measured = np.stack([apart, x.mean(axis=1), y.mean(axis=1)], axis=-1)
         unseen = np.isnan(measured).all(axis=(1, 2), keepdims=True)
         measured -= np.nanmedian(np.where(unseen, 0, measured), axis=(1, 2), keepdims=True)

@@ -33,7 +33,10 @@ STAND_OFF = 200.0
 CAVITY = (1.7, 1.8)  # width and height of the hole around a tip
 CAVITY_OFF = 0.15  # the hole reaches farther down than up, for the lance that locks the terminal
 RIM = 1.0  # how far the rim of the hole lies before the tips
-CAMERA_ANGLES = np.array([-20.0, 0.0, 20.0])  # degrees
+# How far aside a camera sees a point off the plane of the tips, as a share of its depth: the
+# tangent of the camera's angle. The side cameras stand so that it is sin 20°.
+PARALLAX = np.array([-1.0, 0.0, 1.0]) * np.sin(np.radians(20.0))
+CAMERA_ANGLES = np.degrees(np.arctan(PARALLAX))  # −18.9°, 0° and 18.9°
 
 # Appearance, shares of full scale, and lengths in mm.
 FACE, HOLE = 0.45, 0.10
@@ -354,7 +357,6 @@ def _one_ahead(function, arguments):
 PIN_X = PITCH * (np.arange(COLUMNS) - (COLUMNS - 1) / 2)
 PIN_Y = PITCH * (np.arange(ROWS)[:, None] - (ROWS - 1) / 2)
 PIXELS = (PIXEL * (np.arange(WINDOW) - (WINDOW - 1) / 2)).astype(np.float32)
-SINES = np.sin(np.radians(CAMERA_ANGLES))
 
 
 def _arrange(parts, draw):
@@ -367,12 +369,12 @@ def _arrange(parts, draw):
     shrunk = STAND_OFF / (STAND_OFF + depth)
     x = shrunk * (PIN_X + placement_x - roll * PIN_Y) - PIN_X
     y = shrunk * (PIN_Y + placement_y + roll * PIN_X) - PIN_Y
-    sines = SINES[:, None, None]
+    parallax = PARALLAX[:, None, None]
 
     def seen(x, depth):
         """A point off the tips' plane moves aside, opposite ways in the left and right camera."""
         cameras = np.array(parts.lot.cameras)[:, None, None]
-        return x[:, None] + depth[:, None] * sines - cameras
+        return x[:, None] + depth[:, None] * parallax - cameras
 
     scene = {
         "tip_x": seen(x + parts.x, depth + parts.depth),
@@ -458,7 +460,7 @@ def _hole(centre, size, blur, index, count):
 
 def _shade(centre):
     """How much light reaches a place in a hole: less next to the wall that a side camera sees."""
-    side = np.sign(SINES).astype(np.float32)[:, None, None, None]
+    side = np.sign(PARALLAX).astype(np.float32)[:, None, None, None]
     off_wall = CAVITY[0] / 2 - side * (PIXELS - centre[..., None])
     return 1 - SHADE * np.abs(side) * ndtr(1 - 2 * off_wall / np.float32(SHADE_DEPTH))
 
@@ -474,7 +476,7 @@ def _draw_specks(n, mean, number, place):
 def _put_specks(images, part, x, y):
     """Darken the images where there is dirt; it lies on the face, so side cameras see it aside."""
     cameras, height, width = IMAGE_SHAPE
-    middle_x = (x[:, None] - RIM * SINES) / PIXEL + (width - 1) / 2  # (speck, camera), pixels
+    middle_x = (x[:, None] - RIM * PARALLAX) / PIXEL + (width - 1) / 2  # (speck, camera), pixels
     middle_y = y[:, None] / PIXEL + (height - 1) / 2  # (speck, 1)
     around = np.arange(-5, 6)  # pixels: a speck is no larger
     columns = np.round(middle_x)[..., None] + around  # (speck, camera, 11)
