@@ -58,7 +58,7 @@ def centroid(images):
 
 def test_side_cameras_at_18_9_degrees_see_what_was_drawn_for_20(monkeypatch):
     """Depth times tangent, as registered images show it; before, times the sine of 20°."""
-    assert simulator.CAMERA_ANGLES == pytest.approx([-18.882, 0, 18.882], abs=1e-3)
+    assert pytest.approx([-18.882, 0, 18.882], abs=1e-3) == simulator.CAMERA_ANGLES
     slopes = np.tan(np.radians(simulator.CAMERA_ANGLES))
     np.testing.assert_allclose(simulator.PARALLAX, slopes, rtol=1e-14)
     parts = draw_parts(MODES, seed=1)
