@@ -37,7 +37,7 @@ def test_tabs_hold_cells_that_ran(chapters):
         assert words in content.select_one(".cell_input").get_text()
     for content, call in zip(training.select(".sd-tab-content"), ["model.fit(", "fit("]):
         assert call in content.select_one(".cell_input").get_text()
-        assert "epochs" in content.select_one(".cell_output").get_text()
+        assert "epoch" in content.select_one(".cell_output").get_text()
 
 
 def test_a_folder_without_a_book_is_refused(tmp_path, monkeypatch):
