@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -113,3 +114,12 @@ def test_a_benchmark_reaches_what_python_loads_for_it(script):
     loaded = {name.removeprefix("snnlib.") for name in json.loads(told.splitlines()[-1])}
     idle = {*provenance.IDLE, "book", "book.provenance"}
     assert loaded - idle <= set(modules_of(script))
+
+
+def test_the_page_names_as_many_steps_as_the_race_had():
+    """The record of the race holds no number of steps, so the page has it from the script."""
+    script = (BENCHMARKS / "mining.py").read_text(encoding="utf-8")
+    steps = re.search(r"^STEPS, TRIAL_STEPS = (\d+), ", script, re.MULTILINE)[1]
+    page = (ROOT / "chapters" / "mining.md").read_text(encoding="utf-8")
+    assert f'glue_text("race_steps", {steps})' in page
+    assert re.findall(r'", (\d+) steps"', page) == [steps]
