@@ -1,22 +1,26 @@
 """Which method for which inspection: the tree of source D, measured.
 
     python benchmarks/inspection.py
+    python benchmarks/inspection.py tree steps images    # these parts only
 
 Parts of the table, by the column `part`:
 
 - ``tree``: every method on the named sets, five seeds of those that have any randomness. Settings
   come from six trials each on validation parts, the same number for all; the test set scores.
+  Which of the balanced test parts got a wrong name is noted for each run, for paired tests.
+- ``steps``: networks that take more steps than source D's CNN in the tree, held to as many as it.
 - ``axis``: eight methods, three draws of training and test parts, one thing changed at a time:
   level of shots, level of the process, training parts a class, wrong labels.
-- ``images``: networks on raw images and on maps, whole, shuffled and by pins, three seeds; then the
-  same networks on parts photographed outside the range they were trained in.
-- ``unknown``: each defect mode left out of training in turn, and the set ``unseen``; three seeds.
+- ``images``: networks on raw images and on maps, whole, shuffled and by pins, five seeds; then the
+  same networks on parts photographed outside the range they were trained in. The CNN on images has
+  six settings like the others, and source D's CNN is held to as few steps as it takes.
 
 No fit may take more than 30 s. An interrupted run goes on where it stopped.
 """
 
 import itertools
 import json
+import sys
 from dataclasses import replace
 from functools import lru_cache, partial
 
@@ -24,11 +28,13 @@ import numpy as np
 import torch
 from inspection_methods import (
     BODIES,
+    IMAGE_GRID,
     METHODS,
     NETWORK_GRID,
     NETWORKS,
-    RATES,
+    WAYS,
     Seen,
+    balanced,
     network_of,
     on_images,
     on_maps,
@@ -37,20 +43,24 @@ from inspection_methods import (
 from measuring import peak_of, seconds_of
 from recording import begin
 from threadpoolctl import threadpool_limits
-from torch import nn
 
-from snnlib.embedding import AnchorClassifier, embed, through
+from snnlib.embedding import AnchorClassifier
 from snnlib.evaluation import roc_auc
 from snnlib.images import ImageSet
-from snnlib.nsoartc.dataset import MODES, balance, named_images, unit_space
+from snnlib.nsoartc.dataset import MODES, named_images, unit_space
 from snnlib.nsoartc.loading import load_maps
-from snnlib.nsoartc.networks import fit_front, shift_pins
 from snnlib.nsoartc.simulator import Process, Shot, draw_parts, photograph
 
+PARTS = ("tree", "steps", "images", "axis")
 SEEDS = (0, 1, 2, 3, 4)
 FEW_SEEDS = SEEDS[:3]
 TRIAL_SEED = 10
 LONGEST = 30  # seconds a fit
+STEPS = BODIES["CNN"][1]
+HELD_TO_STEPS = {
+    f"{way}, {body}": partial(on_maps, way, body, steps=STEPS)
+    for way, body in (*itertools.product(WAYS, ("MLP",)), ("mined", "tile CNN"))
+}
 AXIS_METHODS = (
     "ruler",
     "nearest mean",
@@ -71,9 +81,13 @@ AS_IT_IS = {"shot": 1.0, "process": 1.0, "parts": 200, "wrong": 0.0}
 OUTSIDE = {"gain": "gain", "lighting": "gradient", "placement": "placement"}  # fields of Shot
 FACTORS = (3, 10)
 IMAGE_CASES = {
-    "CNN on images": (on_images, [{"rate": rate} for rate in RATES]),
+    "CNN on images": (on_images, IMAGE_GRID),
     "the same on maps": (partial(on_maps, "mined", "small CNN"), NETWORK_GRID),
     "source D's CNN on maps": (partial(on_maps, "mined", "CNN"), NETWORK_GRID),
+    "source D's CNN, as few steps": (
+        partial(on_maps, "mined", "CNN", steps=BODIES["image CNN"][1]),
+        NETWORK_GRID,
+    ),
     "its cells shuffled": (partial(on_maps, "mined", "CNN", shuffle=True), NETWORK_GRID),
     "tile CNN on maps": (partial(on_maps, "mined", "tile CNN"), NETWORK_GRID),
     "tile CNN, cells shuffled": (partial(on_maps, "mined", "tile CNN", shuffle=True), NETWORK_GRID),
@@ -170,7 +184,25 @@ def measure_tree(record, train, validation, test):
                 seconds, judge = fitted(fit, train, setting, seed)
                 figures = figures_of(judge, test) | milliseconds(judge, test)
                 figures |= {"floats": judge.floats, "seconds": seconds}
+                record.note({f"wrong: {name}, {seed}": named_wrongly(judge, test)})
                 put(record, run, figures | {"validation": share_right(judge, validation)})
+
+
+def named_wrongly(judge, test):
+    """Which of the balanced test parts get a wrong name."""
+    few = balanced(test)
+    return np.flatnonzero(judge(few) != few.maps.labels).tolist()
+
+
+def measure_steps(record, train, validation, test):
+    for name, fit in HELD_TO_STEPS.items():
+        words = f"{name}, {STEPS} steps"
+        setting = best_setting(record, words, fit, NETWORK_GRID, train, validation)
+        for seed in SEEDS:
+            run = {"part": "steps", "case": name, "seed": seed}
+            if not record.done(run):
+                seconds, judge = fitted(fit, train, setting, seed)
+                put(record, run, figures_of(judge, test) | {"seconds": seconds})
 
 
 def measure_images(record, train, validation, test):
@@ -187,16 +219,9 @@ def measure_images(record, train, validation, test):
         trials[case] = best_setting(record, tuned, fit, settings, train, validation)
     todo = [
         {"part": "images", "case": case, "seed": seed}
-        for seed, case in itertools.product(FEW_SEEDS, IMAGE_CASES)
+        for seed, case in itertools.product(SEEDS, IMAGE_CASES)
     ]
-    others = (
-        {"part": "images", "case": "ruler", "seed": 0},
-        {
-            "part": "images",
-            "case": "LDA",
-            "seed": 0,
-        },
-    )
+    others = ({"part": "images", "case": case, "seed": 0} for case in ("ruler", "LDA"))
     todo = [run for run in (*todo, *others) if not record.done(run)]
     if not todo:
         return
@@ -300,85 +325,25 @@ def wrong_labels_found(judge, train, wrong):
     return figures
 
 
-# Unknown defects
-
-UNKNOWN_CASES = (
-    "anchors",
-    "anchors, shifted by pins",
-    "energy of the plain classifier",
-    "whitened maps",
-)
-
-
-def measure_unknown(record, train, test, unseen):
-    """How well known parts are told from those of a mode that was never trained."""
-    rate = 1e-3
-    for seed, left_out in itertools.product(FEW_SEEDS, (*MODES[1:], "none")):
-        known = train.take(np.flatnonzero(np.array(MODES)[train.labels] != left_out))
-        is_known = np.array(MODES)[test.labels] != left_out
-        others = unseen if left_out == "none" else test.take(np.flatnonzero(~is_known))
-        usual = test.take(np.flatnonzero(is_known))
-        for case in UNKNOWN_CASES:
-            run = {"part": "unknown", "case": case, "seed": seed, "left_out": left_out}
-            if record.done(run) or (case == "whitened maps" and seed):
-                continue
-            seconds, score = seconds_of(novelty_of, case, known, rate, seed)
-            near, far = score(usual.images), score(others.images)
-            figures = {"auc": roc_auc(near, far).value, "seconds": seconds}
-            if left_out == "none":
-                names = others.names
-                figures |= {
-                    f"auc {mode}": roc_auc(near, far[names == mode]).value
-                    for mode in np.unique(names)
-                }
-            put(record, run, figures)
-
-
-def novelty_of(case, known, rate, seed):
-    """A function from maps to a score that is high where nothing known is near."""
-    front = fit_front(known)
-    labels = np.unique(known.labels, return_inverse=True)[1]
-    seen = through(front, known)
-    if case == "whitened maps":
-        anchors = AnchorClassifier().fit(seen.images.reshape(len(seen), -1), labels)
-
-        def points(maps):
-            return embed(front, maps).reshape(len(maps), -1)
-
-        return lambda maps: anchors.distances(points(maps)).min(axis=1)
-    way = "plain" if case.startswith("energy") else "mined"
-    build, steps, epochs = BODIES["tile CNN"]
-    seen = ImageSet(seen.images, labels, seen.class_names, seen.source)
-    network = network_of(way, build, labels.max() + 1, seed)
-    if "shifted" in case:
-        modes = {known.class_names[k] for k in np.unique(known.labels)}
-        network = nn.Sequential(shift_pins(modes), network)
-    train_network(way, network, seen, steps, epochs, rate, seed)
-    whole = nn.Sequential(front, network)
-    if way == "plain":  # energy: Liu, Wang, Owens and Li (2020), equation 4, at temperature 1
-        return lambda maps: -torch.from_numpy(embed(whole, maps)).logsumexp(dim=1).numpy()
-    anchors = AnchorClassifier().fit(embed(whole, known.images), labels)
-    return lambda maps: anchors.distances(embed(whole, maps)).min(axis=1)
-
-
-def main():
+def main(wanted=PARTS):
     train, validation, test = (named(split) for split in ("train", "validation", "test"))
     record = begin(__file__, train.maps.source)
-    measure_tree(record, train, validation, test)
-    balanced, _ = balance(test.maps)
-    measure_unknown(record, train.maps, balanced, load_maps("unseen"))
-    measure_images(record, train, validation, test)
-    step_memory(record, train)
+    if "tree" in wanted:
+        measure_tree(record, train, validation, test)
+    if "steps" in wanted:
+        measure_steps(record, train, validation, test)
+    if "images" in wanted:
+        measure_images(record, train, validation, test)
+        step_memory(record, train)
     del test
-    measure_axes(record, train, validation)
+    if "axis" in wanted:
+        measure_axes(record, train, validation)
     table = record.table()
     figures = ["accuracy", "escapes", "false_alarms", "ms", "ms_map", "floats", "seconds"]
     tree = table[table.part == "tree"].groupby("case", sort=False)[figures].agg(["mean", "std"])
     print(tree.round(4).to_string())
     axes = table[table.part == "axis"]
     print(axes.pivot_table("accuracy", "case", "place", sort=False).round(4).to_string())
-    unknown = table[(table.part == "unknown") & (table.left_out != "none")]
-    print(unknown.pivot_table("auc", "case", "left_out", sort=False).round(4).to_string())
     minutes = (
         table.seconds.sum()
         + sum(
@@ -398,11 +363,10 @@ def main():
                 .accuracy.mean()
                 .round(4)
                 .to_dict(),
-                "unknown_auc": unknown.groupby("case").auc.mean().round(4).to_dict(),
             }
         )
     )
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or PARTS)

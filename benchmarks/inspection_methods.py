@@ -28,7 +28,7 @@ from snnlib.embedding import AnchorClassifier, embed, through
 from snnlib.encoders import Standardise, UnitLength, cnn, mlp, tile_cnn
 from snnlib.images import ImageSet
 from snnlib.nsoartc.dataset import fit_scaler
-from snnlib.nsoartc.networks import PIN, fit_front, map_cnn
+from snnlib.nsoartc.networks import PIN, PINS, fit_front, map_cnn
 from snnlib.nsoartc.ruler import DIRECTIONS, Ruler
 from snnlib.nsoartc.soart import IMAGE_SHAPE, MAP_SHAPE
 from snnlib.sampling import BatchDataset, PairDataset, TripletDataset
@@ -77,6 +77,14 @@ class Judge:
 
     def __call__(self, seen):
         return self.name(getattr(seen, self.takes).images)
+
+
+def balanced(seen):
+    """As many parts of each class as of the rarest, the first of them."""
+    labels = seen.maps.labels
+    present = np.unique(labels)
+    least = np.bincount(labels)[present].min()
+    return seen.take(np.concatenate([np.flatnonzero(labels == k)[:least] for k in present]))
 
 
 def flat(maps):
@@ -147,33 +155,33 @@ def svm(kernel, train, setting, seed):
     return _machine(train, SVC(kernel=kernel, **choices), floats, FunctionTransformer(seen))
 
 
-def per_pin_mahalanobis(train, setting, seed):
-    """Distance to each class's mean, each pin in the metric of its own good parts, added up."""
-    X, y = _by_pin(train.maps.images), train.maps.labels
+def per_pin_points(train, shrinkage):
+    """A function from maps to points: each pin in the metric of its own good parts."""
+    X, y = _by_pin(train.images), train.labels
     good = X[y == 0]
-    means = np.stack([X[y == k].mean(axis=0) for k in np.unique(y)])
     spread = good.std(axis=0)
     roots = []
     for pin in range(X.shape[1]):
-        covariance = np.cov(((good[:, pin] - means[0, pin]) / spread[pin]).T)
-        inverse = np.linalg.inv(shrunk_covariance(covariance, setting["shrinkage"]))
+        covariance = np.cov(((good[:, pin] - good[:, pin].mean(axis=0)) / spread[pin]).T)
+        inverse = np.linalg.inv(shrunk_covariance(covariance, shrinkage))
         roots.append(np.linalg.cholesky(inverse) / spread[pin][:, None])
     roots = np.stack(roots)
-    anchors = _in_metric(means, roots)
-    classifier = AnchorClassifier().fit(anchors, np.unique(y))
-    return Judge(
-        lambda maps: classifier.predict(_in_metric(_by_pin(maps), roots)), roots.size + anchors.size
-    )
+    return lambda maps: flat(np.einsum("npi,pij->npj", _by_pin(maps), roots))
+
+
+def per_pin_mahalanobis(train, setting, seed):
+    """Distance to each class's mean, each pin in the metric of its own good parts, added up."""
+    points = per_pin_points(train.maps, setting["shrinkage"])
+    anchors = AnchorClassifier().fit(points(train.maps.images), train.maps.labels)
+    pins, values = PINS[0] * PINS[1], PIN[0] * PIN[1]
+    floats = pins * values**2 + anchors.anchors_.size
+    return Judge(lambda maps: anchors.predict(points(maps)), floats)
 
 
 def _by_pin(maps):
     rows, columns = MAP_SHAPE[0] // PIN[0], MAP_SHAPE[1] // PIN[1]
     tiles = maps.reshape(len(maps), rows, PIN[0], columns, PIN[1]).swapaxes(2, 3)
     return tiles.reshape(len(maps), rows * columns, -1).astype(np.float64)
-
-
-def _in_metric(pins, roots):
-    return np.einsum("npi,pij->npj", pins, roots).reshape(len(pins), -1)
 
 
 # Networks
@@ -270,8 +278,17 @@ class Shuffled(nn.Module):
         return self.front(images).flatten(1)[:, self.order].reshape(images.shape)
 
 
-def on_maps(way, body, train, setting, seed, *, shuffle=False):
-    build, steps, epochs = BODIES[body]
+class OwnMean(nn.Module):
+    """Divides each camera's image by its mean."""
+
+    def forward(self, images):
+        return images / images.mean(dim=(2, 3), keepdim=True)
+
+
+def on_maps(way, body, train, setting, seed, *, shuffle=False, steps=None):
+    """A network on maps; of as many steps as its body takes in the tree, if none are given."""
+    build, usual, epochs = BODIES[body]
+    steps = steps or usual
     front = fit_front(train.maps, whitened=setting["input"] == "whitened")
     if shuffle:
         front = Shuffled(front, seed=0)
@@ -281,10 +298,18 @@ def on_maps(way, body, train, setting, seed, *, shuffle=False):
 
 
 def on_images(train, setting, seed):
-    """The mined CNN on the three images, each pixel against the mean good image."""
+    """The mined CNN on the three images, each pixel against the mean good image.
+
+    By a setting, each image is first divided by its own mean, which takes the camera's gain out.
+    """
     build, steps, epochs = BODIES["image CNN"]
+    evened = setting["input"] == "gain taken out"
     good = train.images.images[train.images.labels == 0]
+    if evened:
+        good = good / good.mean(axis=(2, 3), keepdims=True)
     front = Standardise(good.mean(axis=0), np.full(IMAGE_SHAPE, good.std(axis=0).mean()))
+    if evened:
+        front = nn.Sequential(OwnMean(), front)
     network = network_of("mined", build, len(train.images.class_names), seed)
     seen = through(front, train.images)
     train_network("mined", network, seen, steps, epochs, setting["rate"], seed)
@@ -292,6 +317,7 @@ def on_images(train, setting, seed):
 
 
 NETWORK_GRID = _grid(input=INPUTS, rate=RATES)
+IMAGE_GRID = _grid(input=("as taken", "gain taken out"), rate=RATES)
 METHODS = {  # the settings, and a function of training parts, a setting and a seed
     "ruler": (_grid(limit=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8)), ruler),
     "per-pin Mahalanobis": (

@@ -654,6 +654,7 @@ def small_tree(toys):
     toys.patch.setattr(script, "milliseconds", partial(script.milliseconds, repeats=1, parts=2))
     toys.patch.setattr(script, "made", few_made(script.made))
     toys.patch.setattr(script, "named", fewer_named(script.named))
+    toys.patch.setattr(script, "NETWORK_GRID", script.NETWORK_GRID[-1:])
     for cases in (script.METHODS, script.IMAGE_CASES):
         for name, case in list(cases.items()):
             toys.patch.setitem(cases, name, one_setting(case))
@@ -662,14 +663,44 @@ def small_tree(toys):
 
 def test_inspection(toys):
     script = small_tree(toys)
-    shown = {*script.METHODS, *script.UNKNOWN_CASES}
+    shown = {*script.METHODS}
     cases = shown | {*script.IMAGE_CASES}
-    figures = ["false_alarms", "ms_map", "as it is", "wrong 0.2", "92Y10"]
+    figures = ["false_alarms", "ms_map", "as it is", "wrong 0.2"]
     check_gone_on_with(toys, script, cases, figures, stopped_at=7, shown=shown)
     stored = toys.read(script)
     parts = {run["settings"]["part"] for run in stored["runs"]}
-    assert parts == {"axis", "images", "tree", "unknown"}
+    assert parts == set(script.PARTS)
     assert set(stored["notes"]["step_mib"]["value"]) < set(script.BODIES)
+    few = len(dataset.balance(few_maps("test"))[0])
+    for name in script.METHODS:
+        wrong = stored["notes"][f"wrong: {name}, 0"]["value"]
+        assert wrong == sorted(set(wrong))
+        assert set(wrong) <= set(range(few))
+
+
+def test_unknown_defects(toys):
+    script = toys.load("unknown_defects", SEEDS=(0,), MODES=dataset.MODES[:3])
+    cases = [case for _, _, cases in script.fits() for case in cases.values()]
+    check_gone_on_with(toys, script, cases, ["31X10", "none"], stopped_at=6)
+
+
+def test_two_opinions(toys):
+    setting = {"input": "whitened", "rate": 1e-3}
+    chosen = {"RBF SVM": {"input": "whitened", "C": 10, "gamma": 1e-4}}
+    stand_in = lambda case: chosen.get(case, setting)  # noqa: E731
+    script = toys.load("two_opinions", SEEDS=(0, 1), ODD_PARTS=6, chosen=stand_in)
+    cases = list(script.CASES)
+    check_gone_on_with(toys, script, cases, ["good", "dirt"], stopped_at=3)
+    for run in toys.read(script)["runs"]:
+        names = script.CASES[run["settings"]["case"]]
+        if len(names) == 2:  # two opinions let no more pass than either of them
+            for kind, share in run["figures"].items():
+                alone = [
+                    other["figures"][kind]
+                    for other in toys.read(script)["runs"]
+                    if other["settings"] == {"case": names[0], "seed": run["settings"]["seed"]}
+                ]
+                assert kind == "seconds" or share <= min(alone)
 
 
 # Accuracy against seconds
