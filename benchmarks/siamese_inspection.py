@@ -13,7 +13,8 @@ The plain classifier sees each part once an epoch, 450 steps. So that steps and 
 too, it also takes 1 200 steps of about as many images, by the source's schedule and in one cycle,
 and so does the Siamese network; in one cycle both on maps that are whitened within classes, too.
 Anchors are means of training embeddings. Five seeds; the test set scores, and nothing was chosen on
-it. Which of the balanced test parts got a wrong name is noted for each run.
+it. Which of the balanced test parts got a wrong name is noted for each run. Two cases change the
+width of the embedding and watch the loss of validation pairs.
 """
 
 import json
@@ -45,6 +46,7 @@ SEEDS = (0, 1, 2, 3, 4)
 WIDTHS, PAIRS, BATCH = POST_C.widths, POST_C.examples, POST_C.batch
 EPOCHS, RATE = POST_C.epochs, POST_C.rate
 SOURCE_PAIRS = 49_000  # 70 % of 70 000
+EMBEDDINGS = (32, 128)
 FEW = 2  # parts a class; the source's pairs come from ten rows in all
 CHANCE = 0.1  # positive pairs of ten classes if nothing balances them
 
@@ -67,14 +69,16 @@ def siamese(
     fresh=False,
     positive_share=0.5,
     few=None,
+    embedding=WIDTHS[-1],
+    watched=None,
 ):
-    encoder = mlp(*WIDTHS, seed=seed)
+    encoder = mlp(*WIDTHS[:-1], embedding, seed=seed)
     if few:
         order = np.random.default_rng(seed).permutation(len(train))
         classes = range(len(train.class_names))
         chosen = [order[train.labels[order] == k][:few] for k in classes]
         train = train.take(np.concatenate(chosen))
-    fit(
+    history = fit(
         encoder,
         PairDataset(train, pairs, positive_share, seed=seed, fresh=fresh),
         losses.contrastive,
@@ -82,10 +86,11 @@ def siamese(
         batch_size=BATCH,
         optimizer=partial(torch.optim.Adam, lr=RATE, fused=True),
         schedule=schedule,
+        validation=None if watched is None else PairDataset(watched, PAIRS, seed=seed + 300),
         seed=seed,
         progress=False,
     )
-    return encoder
+    return encoder, history
 
 
 def plain(train, seed, *, batches=None, per_class=13, schedule=steps):
@@ -96,7 +101,7 @@ def plain(train, seed, *, batches=None, per_class=13, schedule=steps):
         torch.manual_seed(seed)
         head = nn.Linear(WIDTHS[-1], classes)
     network = nn.Sequential(mlp(*WIDTHS, seed=seed), head)
-    fit(
+    history = fit(
         network,
         BatchDataset(train, batches, classes, per_class, seed=seed),
         cross_entropy,
@@ -106,7 +111,7 @@ def plain(train, seed, *, batches=None, per_class=13, schedule=steps):
         seed=seed,
         progress=False,
     )
-    return network[0]
+    return network[0], history
 
 
 ONE_CYCLE = one_cycle(2 * RATE)
@@ -127,6 +132,16 @@ WHITENED = {
     f"{case}, whitened": CASES[case]
     for case in ("fresh pairs, one cycle", "plain, 1 200 steps, one cycle")
 }
+
+
+def roughness(losses_of_epochs):
+    """Mean distance of an epoch's loss from the mean of its neighbours, as a share of the loss.
+
+    Over the epochs before the rate first falls, since after that a curve is smooth by itself.
+    """
+    curve = np.array(losses_of_epochs[: EPOCHS * 8 // 30])
+    middle = (curve[:-2] + curve[2:]) / 2
+    return float(np.abs(curve[1:-1] - middle).mean() / curve.mean())
 
 
 def pair_accuracy(encoder, maps, threshold=None, *, seed):
@@ -172,13 +187,20 @@ def main(wanted=()):
     record = begin(__file__, raw["train"].source)
     for whitened, cases in enumerate((CASES, WHITENED)):
         sets = sets_seen_through(fit_front(raw["train"], whitened=bool(whitened)), raw)
+        if not whitened:
+            cases = cases | {
+                f"embedding of {width}": partial(siamese, embedding=width, watched=sets[1])
+                for width in EMBEDDINGS
+            }
         for seed in SEEDS:
             for case, train_one in cases.items():
                 settings = {"case": case, "seed": seed}
                 if (wanted and case not in wanted) or record.done(settings):
                     continue
-                seconds, encoder = seconds_of(train_one, sets[0], seed)
+                seconds, (encoder, history) = seconds_of(train_one, sets[0], seed)
                 figures, wrong = figures_of(encoder, *sets, seed)
+                if history.validation_loss:
+                    figures["roughness"] = roughness(history.validation_loss)
                 record.note({f"wrong: {case}, {seed}": wrong})
                 record.add(settings, figures | {"seconds": seconds})
                 print(case, seed, figures, f"{seconds:.0f} s", flush=True)

@@ -575,10 +575,13 @@ def test_nsoartc_departures(toys):
 
 
 def test_siamese_inspection(toys):
-    script = toys.load("siamese_inspection", SEEDS=(0,))
-    cases = [*script.CASES, *script.WHITENED]
+    toys.train_for(epochs=12)  # three before the rate first falls: the fewest of a rough curve
+    script = toys.load("siamese_inspection", SEEDS=(0,), EPOCHS=12)
+    cases = [*script.CASES, "embedding of 32", "embedding of 128", *script.WHITENED]
     check_gone_on_with(toys, script, cases, ["accuracy", "silhouette"], stopped_at=4)
     stored = toys.read(script)
+    rough = [run["figures"] for run in stored["runs"] if "roughness" in run["figures"]]
+    assert len(rough) == 2
     (run,) = (run for run in stored["runs"] if run["settings"]["case"] == cases[-1])
     wrong = stored["notes"][f"wrong: {cases[-1]}, 0"]["value"]
     right = 1 - len(wrong) / len(dataset.balance(few_maps("test"))[0])
