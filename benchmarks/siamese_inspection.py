@@ -1,7 +1,6 @@
 """Siamese network on inspection maps: source C's settings, its faults, and a plain classifier.
 
     python benchmarks/siamese_inspection.py
-
     python benchmarks/siamese_inspection.py "plain, 1 200 steps" …    # these cases only
 
 All encoders are source C's, 1404 → 512 → 256 → 256 → 128, on the maps of the simulated cell, scaled
@@ -12,9 +11,10 @@ instead of pairs and with as many positive as negative pairs; each of the others
 The plain classifier sees each part once an epoch, 450 steps. So that steps and images are alike,
 too, it also takes 1 200 steps of about as many images, by the source's schedule and in one cycle,
 and so does the Siamese network; in one cycle both on maps that are whitened within classes, too.
-Anchors are means of training embeddings. Five seeds; the test set scores, and nothing was chosen on
-it. Which of the balanced test parts got a wrong name is noted for each run. Two cases change the
-width of the embedding and watch the loss of validation pairs.
+Anchors are means of training embeddings; a plain classifier is also asked for its own names. Five
+seeds; the test set scores, and nothing was chosen on it. Which of the balanced test parts got a
+wrong name is noted for each run. Two cases change the width of the embedding and watch the loss of
+validation pairs.
 """
 
 import json
@@ -90,7 +90,7 @@ def siamese(
         seed=seed,
         progress=False,
     )
-    return encoder, history
+    return encoder, None, history
 
 
 def plain(train, seed, *, batches=None, per_class=13, schedule=steps):
@@ -111,7 +111,7 @@ def plain(train, seed, *, batches=None, per_class=13, schedule=steps):
         seed=seed,
         progress=False,
     )
-    return network[0], history
+    return *network, history
 
 
 ONE_CYCLE = one_cycle(2 * RATE)
@@ -154,7 +154,7 @@ def pair_accuracy(encoder, maps, threshold=None, *, seed):
     return float(((distances < threshold) == same).mean()), threshold
 
 
-def figures_of(encoder, train, validation, balanced, good, seed):
+def figures_of(encoder, head, train, validation, balanced, good, seed):
     """Figures of a trained encoder, and which of the balanced test parts it names wrongly."""
     anchors = AnchorClassifier().fit(embed(encoder, train.images), train.names)
 
@@ -173,7 +173,19 @@ def figures_of(encoder, train, validation, balanced, good, seed):
         "pairs_of_seen_parts": seen,
         "pairs_of_new_parts": new,
     }
+    if head is not None:
+        figures |= own_names(nn.Sequential(encoder, head), balanced, good)
     return figures, np.flatnonzero(said != right).tolist()
+
+
+def own_names(network, balanced, good):
+    """Figures of a plain classifier that is asked for its own names, not for the nearest anchor."""
+    said, of_good = (embed(network, maps.images).argmax(axis=1) for maps in (balanced, good))
+    return {
+        "own_accuracy": float((said == balanced.labels).mean()),
+        "own_escapes": escapes(balanced.labels, said, good=0).value,
+        "own_false_alarms": false_alarms(good.labels, of_good, good=0).value,
+    }
 
 
 def sets_seen_through(front, raw):
@@ -197,8 +209,8 @@ def main(wanted=()):
                 settings = {"case": case, "seed": seed}
                 if (wanted and case not in wanted) or record.done(settings):
                     continue
-                seconds, (encoder, history) = seconds_of(train_one, sets[0], seed)
-                figures, wrong = figures_of(encoder, *sets, seed)
+                seconds, (encoder, head, history) = seconds_of(train_one, sets[0], seed)
+                figures, wrong = figures_of(encoder, head, *sets, seed)
                 if history.validation_loss:
                     figures["roughness"] = roughness(history.validation_loss)
                 record.note({f"wrong: {case}, {seed}": wrong})
