@@ -6,8 +6,8 @@ A part passes a method or it is stopped, whatever its name; it passes two opinio
 both. Limits come from the good calibration parts, of which 5 in 1 000 may lie beyond, so that all
 are alike: the ruler's are as many standard deviations of good parts in each direction. Beside them
 stand the ruler with half of a nominal defect, which needs no parts, and the support vector machine,
-which has no limit. Networks are trained as in `inspection.py`, with the settings that it chose;
-five seeds.
+which has no limit. Networks are trained as in `inspection.py`, with the settings that it chose, the
+tile CNN also with batches shifted by pins, as the station's; five seeds.
 
 Shares that pass are of test parts, good and defective; of the set ``unseen`` by kind; and of what
 the cell can be made to show beside them: much dirt on a face, one pin with darker plating, and the
@@ -20,18 +20,28 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from inspection_methods import METHODS, NOMINAL, Seen, on_images
+from inspection_methods import (
+    BODIES,
+    METHODS,
+    NOMINAL,
+    Seen,
+    judge_of,
+    network_of,
+    on_images,
+    train_network,
+)
 from measuring import seconds_of
 from recording import begin, show
 from sklearn.covariance import EmpiricalCovariance
+from torch import nn
 
 from snnlib.book.results import read_results
-from snnlib.embedding import AnchorClassifier
+from snnlib.embedding import AnchorClassifier, through
 from snnlib.images import ImageSet
 from snnlib.nsoartc.dataset import named_images, unit_space
 from snnlib.nsoartc.failure_modes import OK
 from snnlib.nsoartc.loading import load_maps
-from snnlib.nsoartc.networks import PIN, PINS
+from snnlib.nsoartc.networks import PIN, PINS, fit_front, shift_pins
 from snnlib.nsoartc.ruler import Ruler
 from snnlib.nsoartc.simulator import Shot, draw_parts, photograph
 
@@ -39,7 +49,7 @@ SEEDS = (0, 1, 2, 3, 4)
 BEYOND = 0.005  # share of good calibration parts beyond a limit
 ODD_PARTS = 300  # of each kind that the cell is made to show
 SPECKS = 20.0  # dirt on a face, mean number
-PLATING = 0.7  # brightness of the one pin whose plating is wrong, of that of a good one
+DARKER = {"a pin 15 % darker": 0.85, "a pin 30 % darker": 0.7}  # brightness of its plating
 KINDS = {
     "a missing pin": ("31M", "73M"),
     "a tilt reversed": tuple(f"{pin}{axis}-10" for pin in (31, 61, 92) for axis in "XY"),
@@ -116,6 +126,17 @@ def by_anchors(case, fit, train, good, seed):
     return passes
 
 
+def shifted(train, setting, seed):
+    """The mined tile CNN with its batches shifted by whole pins."""
+    build, steps, epochs = BODIES["tile CNN"]
+    front = fit_front(train.maps, whitened=setting["input"] == "whitened")
+    network = network_of("mined", build, len(train.maps.class_names), seed)
+    network = nn.Sequential(shift_pins(train.maps.class_names), *network)
+    seen = through(front, train.maps)
+    train_network("mined", network, seen, steps, epochs, setting["rate"], seed)
+    return judge_of("mined", front, network, train.maps, "maps")
+
+
 def chosen(case):
     """The setting that was best on validation parts in `inspection.py`."""
     trials = read_results("inspection").notes[f"trials: {case}"]
@@ -128,8 +149,10 @@ WITHOUT_NETWORK = {
     "good parts alone": good_parts_alone,
     "RBF SVM": partial(by_name, "RBF SVM", METHODS["RBF SVM"][1]),
 }
+TILE_CNN = "mined, tile CNN"
 NETWORKS = {
-    "tile CNN on maps": partial(by_anchors, "mined, tile CNN", METHODS["mined, tile CNN"][1]),
+    "tile CNN on maps": partial(by_anchors, TILE_CNN, METHODS[TILE_CNN][1]),
+    "tile CNN, shifted by pins": partial(by_anchors, TILE_CNN, shifted),
     "CNN on images": partial(by_anchors, "CNN on images", on_images),
 }
 METHODS_SHOWN = WITHOUT_NETWORK | NETWORKS
@@ -159,12 +182,12 @@ def odd(parts, seed, shot=None):
     return Seen(*(ImageSet(x, labels, (OK,), "simulated") for x in (images, maps)))
 
 
-def with_dark_pin(parts, seed):
+def with_dark_pin(parts, factor, seed):
     """One pin of each part, drawn anew, has another plating."""
     rng = np.random.default_rng(seed)
     rows, columns = (rng.integers(count, size=len(parts)) for count in PINS)
     brightness = parts.brightness.copy()
-    brightness[np.arange(len(parts)), rows, columns] *= PLATING
+    brightness[np.arange(len(parts)), rows, columns] *= factor
     return replace(parts, brightness=brightness)
 
 
@@ -180,7 +203,8 @@ def shown():
     for kind, modes in KINDS.items():
         yield kind, among(unseen, np.isin(unseen.maps.names, modes))
     yield "dirt", odd(good, 61, dirty)
-    yield "a pin of darker plating", odd(with_dark_pin(good, 62), 63)
+    for kind, factor in DARKER.items():
+        yield kind, odd(with_dark_pin(good, factor, 62), 63)
 
 
 def measure(record, seed, train, good, parts_of):
