@@ -109,7 +109,7 @@ def test_one_style_for_all_figures(page):
 PUBLISHED = {
     "intro.md": {"94.93 %", "40 %"},
     "chapters/mnist_contrastive.md": {"94.93 %"},
-    "chapters/nsoartc_maps.md": {"80 %", "82.7 %", "86.7 %", "92.6 %", "94.3 %", "5 s"},
+    "chapters/nsoartc_maps.md": {"80 %", "5 s"},
     "chapters/signing_off.md": {"5 s"},
     "chapters/solar_cells.md": {"82.44 %", "88.42 %", "90.13 %"},
     "chapters/two_cores.md": {"97.2 %"},
@@ -129,13 +129,13 @@ EARLIER_RUN = {
 # Shares that were chosen, not measured: levels of intervals and limits, splits, budgets.
 CHOSEN = {
     "intro.md": {"95 %"},
-    "chapters/choosing_a_method.md": {"1 %", "20 %", "99 %", "30 s"},
+    "chapters/choosing_a_method.md": {"1 %", "15 %", "20 %", "30 %", "99 %", "30 s"},
     "chapters/cnn_triplet_inspection.md": {"95 %"},
     "chapters/fashion_triplets.md": {"95 %", "5 %"},
     "chapters/mining.md": {"95 %", "10 %", "20 %"},
     "chapters/mnist_contrastive.md": {"99 %"},
-    "chapters/nsoartc_maps.md": {"1 %"},
-    "chapters/siamese_inspection.md": {"95 %", "70 %", "30 %"},
+    "chapters/nsoartc_maps.md": {"1 %", "20 %"},
+    "chapters/siamese_inspection.md": {"5 %"},
     "chapters/solar_cells.md": {"95 %"},
     "chapters/signing_off.md": {"95 %", "99 %", "5 %", "1 %"},
     "chapters/your_own_parts.md": {"95 %", "0.1 %"},

@@ -28,7 +28,7 @@ from snnlib.nsoartc.dataset import (
     write_rows,
 )
 from snnlib.nsoartc.failure_modes import parse
-from snnlib.nsoartc.simulator import draw_parts, photograph
+from snnlib.nsoartc.simulator import Lot, draw_parts, photograph
 from snnlib.nsoartc.soart import PATTERNS, Place, Soart, position
 
 SEEDS = {"part_seed": 21, "shot_seed": 22}
@@ -154,6 +154,14 @@ def test_the_retest_set_takes_ten_shots_of_each_part():
     between, within = parts.mean(axis=1).std(axis=0).mean(), parts.std(axis=1).mean()
     assert within > 0
     assert between > within / np.sqrt(10)  # more than the shots alone would leave
+
+
+def test_the_later_lot_is_the_one_that_the_chapter_on_maps_takes_apart():
+    later = Lot(brightness=0.92, glint=1.25, placement=(0.02, -0.015), cameras=(0.1, -0.1, 0.1))
+    parts = draw_parts(["OK"] * 50, seed=7, lot=later)
+    (images,) = photograph(parts, seed=7)
+    made = named_set("later", np.arange(50)).images
+    np.testing.assert_array_equal(made.reshape(50, -1), unit_space().transform(images))
 
 
 def test_another_lot_looks_otherwise(train):

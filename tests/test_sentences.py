@@ -28,3 +28,4 @@ def test_differences_in_points():
     """Mean and sample standard deviation, by hand: of 1, 2 and 3 points they are 2 and 1."""
     assert in_points([0.01, 0.02, 0.03]) == "+2.00 ± 1.00"
     assert in_points([-0.0125, -0.0025]) == "−0.75 ± 0.71"
+    assert in_points([-0.01001, 0.01]) == "+0.00 ± 1.41"

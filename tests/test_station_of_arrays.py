@@ -117,6 +117,14 @@ def test_the_tile_that_speaks_most_is_the_one_with_the_mark(station):
         assert (verdict.name, verdict.place) == (name, tiles[name])
 
 
+def test_no_tile_is_framed_if_none_is_to_blame(station):
+    """Every repair with such a mean part makes matters worse."""
+    worse = TileEvidence(np.full_like(station.evidence.centre, 9), station.evidence.tiles)
+    verdict = replace(station, evidence=worse).explain(parts_with_a_mark(3, seed=3).images[0])
+    assert verdict.heat.max() <= 0
+    assert (verdict.name, verdict.passes, verdict.place) == ("bent", False, None)
+
+
 def test_drops_equal_to_a_loop(station):
     part = parts_with_a_mark(3, seed=4).images[2]
     drops = station.explain(part).heat

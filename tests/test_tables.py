@@ -27,11 +27,11 @@ OLDER = {
     "contrastive",
     "inspection",
     "new_defects",
-    "nsoartc",
     "nsoartc_classifiers",
     "nsoartc_departures",
     "siamese_inspection",
     "signing_off",
+    "solar_cells",
     "station",
 }
 

@@ -40,7 +40,8 @@ def in_points(gains: ArrayLike) -> str:
         In percentage points, such as ``+0.74 ± 0.41`` or ``−0.02 ± 0.41``.
     """
     gains = 100 * np.asarray(gains, dtype=float)
-    return f"{gains.mean():+.2f} ± {gains.std(ddof=1):.2f}".replace("-", "−")
+    mean = round(gains.mean(), 2) + 0.0  # which makes -0.0 a plain zero
+    return f"{mean:+.2f} ± {gains.std(ddof=1):.2f}".replace("-", "−")
 
 
 def glue_text(key: str, value: object) -> None:

@@ -459,7 +459,10 @@ def _hole(centre, size, blur, index, count):
 
 
 def _shade(centre):
-    """How much light reaches a place in a hole: less next to the wall that a side camera sees."""
+    """How much light reaches a place in a hole: less next to the wall on a side camera's own side.
+
+    That wall stands between the camera and what lies deep in the hole.
+    """
     side = np.sign(PARALLAX).astype(np.float32)[:, None, None, None]
     off_wall = CAVITY[0] / 2 - side * (PIXELS - centre[..., None])
     return 1 - SHADE * np.abs(side) * ndtr(1 - 2 * off_wall / np.float32(SHADE_DEPTH))

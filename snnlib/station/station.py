@@ -433,7 +433,7 @@ class Station:
         passes = bool(row.verdict == self.good)
         heat = None if row.verdict == INVALID else self._heat(look)
         place = None
-        if heat is not None and not passes:
+        if heat is not None and not passes and heat.max() > 0:  # else no place is to blame
             line, column = np.unravel_index(heat.argmax(), heat.shape)
             place = int(column) + 1, int(line) + 1
         return Verdict(

@@ -45,7 +45,7 @@ class Verdict:
         Whether places are tiles.
     place : (int, int) or None
         Column and row, counted from 1, of the place that speaks most against the part. None for a
-        part that passes.
+        part that passes, or if no place speaks against it.
     """
 
     name: str
