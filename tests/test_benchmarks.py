@@ -693,7 +693,7 @@ def test_two_opinions(toys):
     stand_in = lambda case: chosen.get(case, setting)  # noqa: E731
     script = toys.load("two_opinions", SEEDS=(0, 1), ODD_PARTS=6, chosen=stand_in)
     cases = list(script.CASES)
-    check_gone_on_with(toys, script, cases, ["good", "dirt"], stopped_at=3)
+    check_gone_on_with(toys, script, cases, ["good", "dirt"], stopped_at=5)
     for run in toys.read(script)["runs"]:
         names = script.CASES[run["settings"]["case"]]
         if len(names) == 2:  # two opinions let no more pass than either of them
