@@ -109,7 +109,7 @@ def test_maps_whose_transform_is_not_known_come_as_maps(sets):
 
 def test_a_station_comes_back_with_its_cameras(station, tmp_path):
     (images,) = photograph(draw_parts(MODES, seed=7), seed=7)
-    save_station(station, tmp_path / "station.pt")
+    save_station(station, tmp_path / "cell.station")
     pieces = {"front": blank_front(), "transform": Soart()}
-    again = load_station(tmp_path / "station.pt", mlp_of_maps(9), **pieces)
+    again = load_station(tmp_path / "cell.station", mlp_of_maps(9), **pieces)
     assert_alike(again.judge(images), station.judge(images))

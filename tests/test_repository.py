@@ -47,7 +47,7 @@ LEARNING = {
 }
 ROOMS = LEARNING | {
     "quality": set(),
-    "station": {*LEARNING} - {"data", "keras_triplets", "array_cache", "whole_files"},
+    "station": {*LEARNING} - {"data", "keras_triplets", "array_cache"},
     "nsoartc": {*LEARNING, "station"},
     "book": {"extras"},
 }

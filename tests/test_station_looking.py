@@ -10,6 +10,7 @@ from snnlib.station.looking import (
     Look,
     as_parts,
     look_at,
+    look_at_prepared,
     misfit,
     prepared_batches,
     sound,
@@ -38,6 +39,19 @@ class Means:
 @pytest.fixture
 def files(tmp_path):
     return write(tmp_path, frames(19, 0, size=(30, 40)))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_what_is_prepared_is_looked_at_as_it_is(files, bits):
+    prepared = np.stack([Preparation(8).prepare(file).pixels for file in files[:5]])
+    prepared = prepared if bits == 8 else prepared.astype(np.uint16) * 257
+    look = look_at_prepared(prepared, Means())
+    (expected, *_) = look_at(Parts.of(files[:5]), Preparation(8), Means())
+    np.testing.assert_allclose(look.images, expected.images, atol=1e-6)
+    np.testing.assert_allclose(look.points, expected.points, atol=1e-6)
+    assert look.positions.tolist() == [0, 1, 2, 3, 4]
+    maps = np.full((2, 1, 4, 4), 3.5, dtype=np.float32)
+    assert look_at_prepared(maps, Means()).images.max() == 3.5
 
 
 def test_photographs_come_a_batch_at_a_time(files):

@@ -311,8 +311,8 @@ def numbers(station):
 def test_all_of_a_station_comes_back(station, whole_station, tmp_path):
     kinds = {"front": scaled(), "transform": Halves()}
     for first, parts in [(station, {}), (whole_station, kinds)]:
-        save_station(first, tmp_path / "station.pt")
-        second = load_station(tmp_path / "station.pt", flat(), **parts)
+        save_station(first, tmp_path / "cell.station")
+        second = load_station(tmp_path / "cell.station", flat(), **parts)
         assert isinstance(second, Station)
         for name in ("good", "limit", "shape", "rule", "doubts", "metric", "checks"):
             assert getattr(second, name) == getattr(first, name)
@@ -331,8 +331,8 @@ def test_all_of_a_station_comes_back(station, whole_station, tmp_path):
 
 
 def test_a_station_of_other_pieces(station, whole_station, tmp_path):
-    save_station(whole_station, tmp_path / "whole.pt")
-    save_station(station, tmp_path / "bare.pt")
+    save_station(whole_station, tmp_path / "whole.station")
+    save_station(station, tmp_path / "bare.station")
 
     class Other(Halves):
         pass
@@ -348,7 +348,7 @@ def test_a_station_of_other_pieces(station, whole_station, tmp_path):
         encoder = flat()
         before = encoder[1].weight.clone()
         with pytest.raises(ValueError, match=message):
-            load_station(tmp_path / f"{file}.pt", encoder, **pieces)
+            load_station(tmp_path / f"{file}.station", encoder, **pieces)
         assert torch.equal(encoder[1].weight, before)
 
 
@@ -356,20 +356,20 @@ def test_a_transform_that_cant_be_kept(whole_station, tmp_path):
     for value in (np.array(["a"]), {"a": 1}):
         whole_station.preparation.transform.words_ = value
         with pytest.raises(ValueError, match="Halves can't be kept: its words_ is a"):
-            save_station(whole_station, tmp_path / "station.pt")
+            save_station(whole_station, tmp_path / "cell.station")
     with pytest.raises(NotFittedError):
-        save_station(without(whole_station, Halves()), tmp_path / "station.pt")
+        save_station(without(whole_station, Halves()), tmp_path / "cell.station")
     assert not list(tmp_path.iterdir())
 
 
 def test_saved_and_loaded_in_a_fresh_process(station, tmp_path):
     parts = parts_with_a_mark(30, seed=9).images
-    save_station(station, tmp_path / "station.pt")
+    save_station(station, tmp_path / "cell.station")
     np.save(tmp_path / "parts.npy", parts)
     code = (
         "import numpy as np; from torch import nn; from snnlib.station.saving import *; "
         "encoder = nn.Sequential(nn.Flatten(), nn.Linear(48, 48, bias=False)); "
-        "station = load_station('station.pt', encoder); "
+        "station = load_station('cell.station', encoder); "
         "station.judge(np.load('parts.npy')).to_pickle('told.pickle')"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
@@ -386,16 +386,16 @@ def test_parts_in_double_are_judged_alike(station):
 
 
 def test_weights_of_another_network(station, tmp_path):
-    save_station(station, tmp_path / "station.pt")
+    save_station(station, tmp_path / "cell.station")
     other = mlp(48, 16, seed=0)
     before = other[1].weight.clone()
-    with pytest.raises(ValueError, match=r"station\.pt is of another encoder: '1\.bias'"):
-        load_station(tmp_path / "station.pt", other)
+    with pytest.raises(ValueError, match=r"cell\.station is of another encoder: '1\.bias'"):
+        load_station(tmp_path / "cell.station", other)
     assert torch.equal(other[1].weight, before)
     with pytest.raises(ValueError, match=r"none\.pt can't be read"):
         load_station(tmp_path / "none.pt", flat())
     torch.save({"encoder": {}}, tmp_path / "weights.pt")
-    with pytest.raises(ValueError, match=r"weights\.pt lacks \['anchors', 'checks'"):
+    with pytest.raises(ValueError, match=r"weights\.pt can't be read: it is no file of a station"):
         load_station(tmp_path / "weights.pt", flat())
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "Source",
     "as_parts",
     "look_at",
+    "look_at_prepared",
     "misfit",
     "prepared_batches",
     "sound",
@@ -124,6 +125,25 @@ def look_at(
             points, patches = features.describe(batch.images)
             seconds = time.perf_counter() - begun
         yield Look(**vars(batch), points=points, patches=patches, seconds=seconds)
+
+
+def look_at_prepared(pixels: np.ndarray, features: Features) -> Look:
+    """Look at parts that are prepared already.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (n, c, h, w), uint8, uint16 or float32
+        Prepared photographs, or arrays as `Arrays.prepare` gives them.
+    features : `.Features`
+        Describe images.
+
+    Returns
+    -------
+    `.Look`
+    """
+    images = _unit(pixels) if pixels.dtype.kind == "u" else pixels
+    points, patches = features.describe(images)
+    return Look(np.arange(len(images)), {}, [], images, points, patches, 0.0)
 
 
 def prepared_batches(

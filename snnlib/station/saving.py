@@ -1,11 +1,16 @@
-"""A station on disk: tensors, numbers and words, whole or not at all; reading it runs nothing."""
+"""A station on disk: kept whole or not at all, and judged again when it is read.
+
+What the file itself is like, `snnlib.station.station_file` knows.
+"""
 
 import copy
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -18,17 +23,18 @@ from snnlib.station.evidence import PatchEvidence, TileEvidence
 from snnlib.station.features import EmbeddingFeatures, MapFeatures
 from snnlib.station.learning import blank_head
 from snnlib.station.preparation import Preparation
+from snnlib.station.provenance import library
 from snnlib.station.rule import Rule
 from snnlib.station.station import Station
-from snnlib.weights import check_weights, read_weights, write_weights
+from snnlib.station.station_file import read_station_file, write_station_file
+from snnlib.weights import check_weights
 from snnlib.whitening import WithinClassWhitening
 
 __all__ = ["load_station", "save_station"]
 
-ENTRIES = (
-    "preparation", "shape", "features", "metric", "anchors", "evidence", "good", "rule", "checks",
-    "witnesses", "doubts",
-)  # fmt: skip
+AGREED = ["score", "distance", "second_distance", "to_good", "strangest"]
+# Last digits depend on the processor, and on how many parts are looked at together.
+TOLERANCE = 1e-3
 
 
 def save_station(station: Station, file: str | Path) -> None:
@@ -55,31 +61,32 @@ def save_station(station: Station, file: str | Path) -> None:
     else:
         prepared = asdict(preparation)
     anchors, evidence, checks = station.anchors, station.evidence, station.checks
+    shown: dict[str, Any] | None = None
     if isinstance(evidence, PatchEvidence):
-        shown = {"matrix": _tensor(evidence.metric.matrix_), "patches": _tensor(evidence.patches)}
+        shown = {"matrix": evidence.metric.matrix_, "patches": evidence.patches}
     elif evidence is not None:
-        shown = {"centre": _tensor(evidence.centre), "tiles": list(evidence.tiles)}
-    else:
-        shown = None
+        shown = {"centre": evidence.centre, "tiles": list(evidence.tiles)}
     state = {
-        "preparation": prepared,
-        "shape": list(station.shape),
-        "features": _networks(station.features),
-        "metric": None if station.metric is None else _tensor(station.metric.matrix_),
-        "anchors": {
-            "points": _tensor(anchors.points),
-            "names": anchors.names.tolist(),
-            "errors": _tensor(anchors.errors),
-            "spread": anchors.spread,
-        },
-        "evidence": shown,
         "good": station.good,
         "rule": asdict(station.rule),
-        "checks": None if checks is None else [_tensor(checks.low), _tensor(checks.high)],
-        "witnesses": _tensor(station.witnesses),
         "doubts": list(station.doubts),
+        "made": station.made,
+        "preparation": prepared,
+        "shape": list(station.shape),
+        "anchors": {
+            "names": anchors.names.tolist(),
+            "points": anchors.points,
+            "errors": anchors.errors,
+            "spread": anchors.spread,
+        },
+        "features": _networks(station.features),
+        "metric": None if station.metric is None else station.metric.matrix_,
+        "evidence": shown,
+        "checks": None if checks is None else [checks.low, checks.high],
+        "witnesses": station.witnesses,
+        "probes": {"parts": station.probes, "told": _told(station)},
     }
-    write_weights(state, file)
+    write_station_file(state, file, library())
 
 
 def load_station(
@@ -108,10 +115,11 @@ def load_station(
     Raises
     ------
     ValueError
-        If the file can't be read, lacks something, or holds the weights of another network, or an
-        encoder, front or transform where none is given, or the other way round.
+        If the file can't be read, is damaged or from a newer version, holds the weights of another
+        network, or an encoder, front or transform where none is given, or the other way round; or
+        if its probes are judged otherwise than when it was written.
     """
-    state = read_weights(file, ENTRIES)
+    state = read_station_file(file)
     given = {"encoder": encoder, "front": front}
     held = {name: state["features"].get(name) for name in given}
     given["transform"], held["transform"] = transform, state["preparation"].get("transform")
@@ -122,43 +130,72 @@ def load_station(
             raise ValueError(f"{file} holds a station with {words[0]} {name}, got {words[1]}")
     checks, shown = state["checks"], state["evidence"]
     anchors = state["anchors"]
-    return Station(
+    station = Station(
         preparation=_preparation(file, state, transform),
         shape=tuple(state["shape"]),
         features=_features(file, state["features"], encoder, front),
         metric=None if state["metric"] is None else _metric(state["metric"]),
         anchors=Anchors(
-            anchors["points"].numpy(),
-            np.array(anchors["names"]),
-            anchors["errors"].numpy(),
-            anchors["spread"],
+            anchors["points"], np.array(anchors["names"]), anchors["errors"], anchors["spread"]
         ),
         evidence=None if shown is None else _evidence(shown),
         good=state["good"],
         rule=Rule(**state["rule"]),
-        checks=None if checks is None else Checks(*(ends.numpy() for ends in checks)),
-        witnesses=state["witnesses"].numpy(),
+        checks=None if checks is None else Checks(*checks),
+        witnesses=state["witnesses"],
+        probes=state["probes"]["parts"],
+        made=state["made"],
         doubts=tuple(state["doubts"]),
     )
+    _check_probes(file, station, state["probes"]["told"])
+    return station
 
 
-def _tensor(values):
-    return torch.from_numpy(np.ascontiguousarray(values))
+def _told(station):
+    """What the station says of its probes, as lists."""
+    told = station.judge_probes()
+    columns = ["nearest", "second", *(name for name in AGREED if name in told)]
+    return {name: [None if pd.isna(one) else one for one in told[name]] for name in columns}
+
+
+def _check_probes(file, station, before):
+    """Refuse a station that does not say again what it said of its probes."""
+    now = _told(station)
+    for name, told in before.items():
+        for k, (old, new) in enumerate(zip(told, now[name], strict=True)):
+            # Which class is the nearest says nothing where two are as near.
+            tied = name not in AGREED and _near(before["distance"][k], before["second_distance"][k])
+            if old != new and not tied and not (name in AGREED and _near(old, new)):
+                raise ValueError(
+                    f"{file} gives another verdict than when it was written: {name} of its probe "
+                    f"{k} was {old}, is {new}"
+                )
+
+
+def _near(one, other):
+    if one is None or other is None:
+        return False
+    return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+
+
+def _arrays(network):
+    """Weights of a network, as arrays."""
+    return {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}
 
 
 def _networks(features):
     """Weights of the networks, and what it takes to have the networks again."""
     if isinstance(features, EmbeddingFeatures):
-        front = None if features.front is None else features.front.state_dict()
-        return {"encoder": features.encoder.state_dict(), "front": front}
+        front = None if features.front is None else _arrays(features.front)
+        return {"encoder": _arrays(features.encoder), "front": front}
     if not isinstance(features, MapFeatures):
         kind = type(features).__name__
         raise TypeError(f"features of the kind {kind} can't be kept, only those of snnlib")
-    head = None if features.head is None else features.head.state_dict()
+    head = None if features.head is None else _arrays(features.head)
     network = features.backbone
     return {
         "backbone": [network.name, list(network.strides)],
-        "maps": network.state_dict(),
+        "maps": _arrays(network),
         "head": head,
         "pools": list(features.pools),
     }
@@ -173,9 +210,8 @@ def _fitted(transform):
     for name, value in vars(transform).items():
         if not name.endswith("_"):
             continue
-        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-            value = torch.from_numpy(value)
-        elif not isinstance(value, np.number | float | int | str):
+        is_array = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+        if not is_array and not isinstance(value, np.number | float | int | str):
             raise ValueError(
                 f"{kind} can't be kept: its {name} is a {type(value).__name__}, "
                 "expected arrays of numbers, numbers and words"
@@ -199,13 +235,13 @@ def _filled(file, transform, kind, values):
     if type(transform).__name__ != kind:
         raise ValueError(f"{file} is of a {kind}, got a {type(transform).__name__}")
     for name, value in values.items():
-        setattr(transform, name, value.numpy() if torch.is_tensor(value) else value)
+        setattr(transform, name, value)
     return transform
 
 
 def _features(file, held, encoder, front):
     if "maps" in held:
-        head = None if held["head"] is None else blank_head(held["head"])
+        head = None if held["head"] is None else blank_head(_tensors(held["head"]))
         network = _loaded(file, backbone(*held["backbone"]), held["maps"])
         return MapFeatures(network, head, held["pools"])
     encoder = _loaded(file, copy.deepcopy(encoder), held["encoder"])
@@ -215,18 +251,23 @@ def _features(file, held, encoder, front):
 
 
 def _loaded(file, network, weights):
+    weights = _tensors(weights)
     check_weights(file, weights, network)
     network.load_state_dict(weights)
     return network
 
 
+def _tensors(weights):
+    return {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
+
+
 def _metric(matrix):
     metric = WithinClassWhitening()
-    metric.matrix_, metric.n_features_in_ = matrix.numpy(), len(matrix)
+    metric.matrix_, metric.n_features_in_ = matrix, len(matrix)
     return metric
 
 
 def _evidence(shown):
     if "patches" in shown:
-        return PatchEvidence(_metric(shown["matrix"]), shown["patches"].numpy())
-    return TileEvidence(shown["centre"].numpy(), tuple(shown["tiles"]))
+        return PatchEvidence(_metric(shown["matrix"]), shown["patches"])
+    return TileEvidence(shown["centre"], tuple(shown["tiles"]))

@@ -6,7 +6,7 @@ It knows nothing of what is inspected.
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -30,10 +30,11 @@ from snnlib.station.doubts import (
 from snnlib.station.evidence import KEPT, PatchEvidence, Reservoir, TileEvidence, learn_patches
 from snnlib.station.features import EmbeddingFeatures, Features, MapFeatures
 from snnlib.station.learning import Learning
-from snnlib.station.looking import Source, as_parts, look_at, sound
+from snnlib.station.looking import Source, as_parts, look_at, look_at_prepared, sound
 from snnlib.station.lots import keep_aside
 from snnlib.station.parts import Parts, normal_form
 from snnlib.station.preparation import Preparation
+from snnlib.station.provenance import provenance, thumbprint
 from snnlib.station.rule import Rule, set_rule
 from snnlib.station.verdict import INVALID, UNKNOWN, Verdict
 from snnlib.whitening import WithinClassWhitening
@@ -45,6 +46,7 @@ LEAST = 4  # different good photographs to learn from
 SPREAD = 5_000  # parts whose spread is measured, of all classes together
 CHUNK = 1_024  # points that are whitened at a time
 WITNESSES = 500  # good calibration parts that are kept, to question later anchors
+PROBES = 4  # good calibration parts, and parts of defects, that are kept to be judged again
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +78,11 @@ class Station:
         Where good calibration parts lie: a new anchor must not be nearer to them.
     doubts : tuple of str
         What about the parts deserves doubt; empty if nothing does.
+    probes : ndarray, shape (k, c, h, w), uint8, uint16 or float32
+        A few prepared parts, which are judged again where the station is loaded.
+    made : dict
+        Of what parts and by what code it was made, and when: `.provenance`, and each defect that
+        was taught since.
 
     Raises
     ------
@@ -93,6 +100,8 @@ class Station:
     rule: Rule
     checks: Checks | None
     witnesses: np.ndarray
+    probes: np.ndarray
+    made: dict[str, Any]
     doubts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -217,6 +226,8 @@ class Station:
             rule=rule,
             checks=checks,
             witnesses=points[is_good][:WITNESSES],
+            probes=_probes_of_files(train, aside, good, preparation),
+            made=provenance(train, aside),
         )
         return station._doubting(
             [
@@ -324,6 +335,8 @@ class Station:
             rule=rule,
             checks=None,
             witnesses=points[:WITNESSES],
+            probes=_probes_of_arrays(train, calibration, good),
+            made=provenance(train, calibration),
         )
         return station._doubting(doubts)
 
@@ -407,6 +420,16 @@ class Station:
         points, strangest = _described(look, self.evidence)
         strangest = None if strangest is None else strangest[chosen]
         return _whitened(self.metric, points[chosen]), strangest
+
+    def judge_probes(self) -> pd.DataFrame:
+        """Judge the probes: what this station says of them, its file must say again.
+
+        Returns
+        -------
+        DataFrame
+            As `judge`.
+        """
+        return self._table(look_at_prepared(self.probes, self.features))
 
     def explain(self, part: str | Path | np.ndarray) -> Verdict:
         """Judge one part, and find what speaks most against it.
@@ -499,14 +522,17 @@ class Station:
             If the new anchor lies near good parts.
         """
         name = normal_form(name)
-        points = []
+        points, images = [], []
         for look in self._looks(source):
             for position, fault in self._faults(look).items():
                 raise ValueError(f"photograph {position} of {name!r} would be INVALID: {fault}")
             points.append(self._placed(look, slice(None))[0])
+            images.append(look.images)
+        taught = {"parts": sum(map(len, images)), "data": thumbprint(np.concatenate(images))}
+        made = self.made | {"taught": self.made.get("taught", {}) | {name: taught}}
         anchors = self.anchors.with_anchor(name, np.concatenate(points))
         doubts = doubts_of_anchor(name, anchors, self.good, self.rule.reach, self.witnesses)
-        return replace(self, anchors=anchors)._doubting(doubts)
+        return replace(self, anchors=anchors, made=made)._doubting(doubts)
 
 
 def _ready(
@@ -658,6 +684,22 @@ def _decide(anchors, good, rule, points, strangest):
         "to_good": to_good,
     }
     return pd.DataFrame(columns | ({} if strangest is None else {"strangest": strangest}))
+
+
+def _probes_of_files(train, aside, good, preparation):
+    """A few photographs, prepared: good ones to set the limit, and one of each of some defects."""
+    kept = [file for file, name in zip(aside.files, aside.names) if name == good][:PROBES]
+    for name in np.unique(train.names[train.names != good])[:PROBES]:
+        kept.append(train.files[train.names.tolist().index(name)])
+    return np.stack([preparation.prepare(file).pixels for file in kept])
+
+
+def _probes_of_arrays(train, calibration, good):
+    """A few parts: good ones to set the limit, and one of each of some defects."""
+    kept = [calibration.images[calibration.names == good][:PROBES]]
+    for name in np.unique(train.names[train.names != good])[:PROBES]:
+        kept.append(train.images[train.names == name][:1])
+    return np.concatenate(kept).astype(np.float32)
 
 
 def _good_parts(parts, good, what):
