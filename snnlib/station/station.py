@@ -81,8 +81,8 @@ class Station:
     probes : ndarray, shape (k, c, h, w), uint8, uint16 or float32
         A few prepared parts, which are judged again where the station is loaded.
     made : dict
-        Of what parts and by what code it was made, and when: `.provenance`, and each defect that
-        was taught since.
+        Of what parts and by what code it was made, and when, as `snnlib.station.provenance` tells
+        it; and each defect that was taught since.
 
     Raises
     ------
