@@ -24,7 +24,7 @@ __all__ = ["app"]
 
 STOPPED, FAULTY = 1, 2  # exit codes
 
-#: All commands: what the program ``snnlib`` runs.
+#: What the program ``snnlib`` runs, with all its commands.
 app = typer.Typer(
     help="Inspect parts by photographs: learn from a folder, judge new ones, add defects.\n\n"
     "A folder holds parts/LOT/CLASS/*.png, parts/CLASS/*.png, or good parts alone. "
