@@ -14,7 +14,8 @@ from drawn_parts import draw, frames, write, write_lots
 from PIL import Image
 from typer.testing import CliRunner
 
-from snnlib.station.command_line import app
+from snnlib.station.command_line import Method, app
+from snnlib.station.rule import LIMITS
 from snnlib.station.saving import load_station
 
 SNNLIB = shutil.which("snnlib", path=Path(sys.executable).parent)
@@ -180,6 +181,10 @@ def test_what_can_not_be_done_is_told_in_a_line(tmp_path, words, complaint):
     assert complaint in complaints
     assert said == ""
     assert not (tmp_path / "a.station").exists()
+
+
+def test_every_way_to_set_a_limit_can_be_named():
+    assert {method.value for method in Method} == set(LIMITS)
 
 
 def test_errors_for_a_program(tmp_path):

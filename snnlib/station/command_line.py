@@ -18,6 +18,7 @@ with extra("station"):
     import typer
 
 if TYPE_CHECKING:
+    from snnlib.station.parts import Parts
     from snnlib.station.station import Station
 
 __all__ = ["app"]
@@ -156,11 +157,10 @@ def judge(
 ) -> None:
     """Judge photographs. Exit code 0 if all pass, 1 if one does not."""
     with _errors_told(as_json):
-        from snnlib.station.looking import as_parts
         from snnlib.station.saving import load_station
 
         judging = load_station(station)
-        source = as_parts(photographs[0] if len(photographs) == 1 else photographs)
+        source = _found(photographs)
         table = judging.judge(source, progress=not as_json)
         stopped = table[table.verdict != judging.good]
         if output is not None:
@@ -195,11 +195,10 @@ def add(
 ) -> None:
     """Teach a station a new defect, without training. The old file stays as it is."""
     with _errors_told(as_json):
-        from snnlib.station.looking import as_parts
         from snnlib.station.saving import load_station, save_station
 
         _check_free(output, overwrite)
-        source = as_parts(photographs[0] if len(photographs) == 1 else photographs)
+        source = _found(photographs)
         taught = load_station(station).with_defect(name or _folder_of(source), source)
         save_station(taught, output)
     _tell_station(taught, output, as_json, f"Next: snnlib judge {output} FOLDER")
@@ -264,7 +263,14 @@ def _edges(crop: str | None) -> tuple[int, int, int, int] | None:
     return left, top, right, bottom
 
 
-def _folder_of(parts: Any) -> str:
+def _found(photographs: list[Path]) -> "Parts":
+    """What was named: a folder, a file, or several files."""
+    from snnlib.station.looking import as_parts
+
+    return as_parts(photographs[0] if len(photographs) == 1 else photographs)
+
+
+def _folder_of(parts: "Parts") -> str:
     """Name of the folder that all files lie in."""
     folders = {file.resolve().parent.name for file in parts.files}
     if len(folders) > 1:

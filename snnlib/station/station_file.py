@@ -20,7 +20,7 @@ __all__ = ["FORMAT", "read_station_file", "write_station_file"]
 #: Number of the format that is written. What has a higher one is refused.
 FORMAT = 1
 WORDS, TENSORS = "station.json", "tensors.safetensors"
-LINK = "tensor"  # a dictionary with this key alone stands for a tensor, by its name
+LINK = "tensor"  # a dictionary with this key alone, and a word, stands for a tensor of that name
 CHECKED = ("format", "library", "checksum", "tensors", "station")
 
 
@@ -41,7 +41,7 @@ def write_station_file(state: dict[str, Any], file: str | Path, library: str) ->
     OSError
         If the file can't be written; the old one is left as it was.
     ValueError
-        If a number is not finite; says which.
+        If a number is not finite, or a dictionary could be taken for a tensor; says which.
     """
     with extra("station"):
         from safetensors.numpy import save
@@ -118,10 +118,14 @@ def _linked(value, path, tensors):
     """The same with links in the place of arrays, which are put among the tensors."""
     if isinstance(value, np.ndarray):
         name = ".".join(path)
+        while name in tensors:  # a key may hold a full stop
+            name += "'"
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise ValueError(f"a station can't be kept whose {name} is not finite")
         tensors[name] = value
         return {LINK: name}
+    if _is_link(value):
+        raise ValueError(f"a station can't be kept whose {'.'.join(path)} is {value}")
     if isinstance(value, dict):
         return {str(key): _linked(one, (*path, str(key)), tensors) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -132,11 +136,15 @@ def _linked(value, path, tensors):
     return value
 
 
+def _is_link(value):
+    return isinstance(value, dict) and set(value) == {LINK} and isinstance(value[LINK], str)
+
+
 def _joined(value, tensors):
     """The same with the tensors in the place of their links."""
+    if _is_link(value):
+        return tensors[value[LINK]]
     if isinstance(value, dict):
-        if set(value) == {LINK}:
-            return tensors[value[LINK]]
         return {key: _joined(one, tensors) for key, one in value.items()}
     if isinstance(value, list):
         return [_joined(one, tensors) for one in value]

@@ -113,9 +113,11 @@ def _seen(pixels):
 
 
 def _duplicates(parts):
-    """Groups of files with the same content."""
-    groups = defaultdict(list)
+    """Groups of files with the same content; only those of one size need be read."""
+    sizes, groups = defaultdict(list), defaultdict(list)
     for file in parts.files:
+        sizes[file.stat().st_size].append(file)
+    for file in (file for files in sizes.values() if len(files) > 1 for file in files):
         groups[hashlib.sha256(file.read_bytes()).hexdigest()].append(file)
     return tuple(tuple(files) for files in groups.values() if len(files) > 1)
 
