@@ -63,10 +63,12 @@ def problems(tag, folder, root=ROOT):
     wanted = {
         f"snnlib-{version}-py3-none-any.whl": {
             "snnlib/py.typed",
+            "snnlib/station/report.html.jinja",
             *(f"snnlib/benchmark_results/{table}" for table in tables),
         },
         f"snnlib-{version}.tar.gz": {
             "snnlib/py.typed",
+            "snnlib/station/report.html.jinja",
             "pyproject.toml",
             "LICENSE",
             *(f"benchmarks/results/{table}" for table in tables),

@@ -472,8 +472,25 @@ def test_triplets(toys, no_processes):
 @needs_account
 def test_station(toys, no_processes):
     few = {"COUNTS": (40,), "SIDES": (64,), "DISTINCT": 20, "PIXELS": 96, "JUDGED": 8}
+    line = {("lot_1", "OK"): 12, ("lot_1", "bent"): 6, ("lot_2", "OK"): 8}
+    line |= {("lot_3", "OK"): 9, ("lot_3", "bent"): 9}
+    few |= {"SIDE": 64, "SEEDS": (0,), "LINE": line, "STARTS": 1, "PASSES": 2}
+    few |= {"WIDTHS": (2, 8), "SHEETS": 12, "GRAINS": {"smooth": 2}, "STEPS": {"bright": 70}}
     script = toys.load("station", PATCHES=3_000, has_anomalib=lambda: False, **few)
-    check_measured_anew(toys, script, ["photographs", "coreset"], ["features_ms", "memory_mib"])
+    files = [f"one file, {how} evidence" for how in ("with", "without")]
+    cases = ["photographs", *files, "bright discs on a smooth sheet", "coreset"]
+    check_measured_anew(toys, script, cases, ["features_ms", "memory_mib"])
+    runs = {run["settings"]["case"]: run["figures"] for run in toys.read(script)["runs"]}
+    for case in files:
+        assert runs[case]["int8_mib"] < 0.5 * runs[case]["float32_mib"]
+        for name in ("escapes", "false_alarms"):  # two ways to count the same
+            one, other = (
+                runs[case][f"{kind}_{name}"] * runs[case]["judged_sizes"]
+                for kind in ("float32", "int8")
+            )
+            only = [runs[case][f"{name}_differ_{kind}_right"] for kind in ("float32", "int8")]
+            assert one + only[0] == pytest.approx(other + only[1])
+    assert runs["bright discs on a smooth sheet"]["width_8"] == 1
 
 
 @pytest.mark.parametrize("kept", [None, 50])

@@ -15,6 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from snnlib.station.command_line import Method, app
+from snnlib.station.judging import load_judge
 from snnlib.station.rule import LIMITS
 from snnlib.station.saving import load_station
 
@@ -58,7 +59,7 @@ def test_help_comes_at_once_and_teaches():
     code = "import sys, snnlib.station.command_line; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
     said, _ = run("--help")
-    for command in ("check", "train", "judge", "add"):
+    for command in ("check", "train", "judge", "add", "qualify"):
         assert command in said
         of_command, _ = run(command, "--help")
         assert "--json" in of_command
@@ -70,6 +71,7 @@ def test_help_comes_at_once_and_teaches():
 def test_from_a_folder_to_verdicts(parts, station, tmp_path):
     said, _ = run("check", parts)
     assert re.search(r"a +30 +8 +8", said)
+    assert "smallest defect: about 4 × 4 pixels of the largest" in said
     assert "Nothing to mend. Next: snnlib train" in said
     new = tmp_path / "new"  # photographs to be judged need no folders
     write(new, [*frames(4, 8), *frames(3, 9, "dent")])
@@ -93,6 +95,7 @@ def test_what_a_program_reads(parts, station, tmp_path):
     found = told("check", parts)
     assert found["counts"]["a"] == {"OK": 30, "dent": 8, "バリ": 8}
     assert found["sizes"] == {"64 × 64": 68}
+    assert found["smallest"] == [4, 4]
     assert found["advice"] == []
     (part,) = write(tmp_path, frames(1, 9, "dent"))
     judged = told("judge", station, part, code=1)
@@ -199,7 +202,7 @@ def test_a_damaged_photograph_is_named(parts, station, tmp_path):
     write(tmp_path / "all" / "OK", frames(12, 8))
     (tmp_path / "all" / "OK" / "x.png").write_bytes(b"no picture")
     said, _ = run("check", tmp_path / "all", code=1)
-    assert "- 1 file can't be read" in said.split("sizes:")[1].splitlines()[1]
+    assert "- 1 file can't be read" in said.split("smallest defect:")[1].splitlines()[1]
 
 
 def test_in_this_process_too(parts):
@@ -224,7 +227,9 @@ def test_what_the_pages_say_can_be_typed(parts, tmp_path, page):
     (tmp_path / "parts").symlink_to(parts)
     write(tmp_path / "new", frames(3, 8))
     write(tmp_path / "scratch", frames(5, 5, "stain"))
-    codes = {"check": (0,), "train": (0,), "judge": (0, 1), "add": (0,)}
+    write_lots(tmp_path / "test", {("c", "OK"): 3, ("c", "dent"): 2}, seed=3)
+    codes = {"check": (0,), "train": (0,), "judge": (0, 1), "add": (0,), "qualify": (0, 1)}
+    codes["export"] = (0,)
     typed = commands(page)
     assert [words[0] for words in typed] == list(codes)
     for words in typed:
@@ -232,3 +237,136 @@ def test_what_the_pages_say_can_be_typed(parts, tmp_path, page):
         assert done.returncode in codes[words[0]], done.stderr
     assert "scratch" in load_station(tmp_path / "cell2.station").anchors.classes
     assert len(pd.read_csv(tmp_path / "verdicts.csv")) == 3
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert load_judge(tmp_path / "cell.onnx").good == "OK"
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """Parts of other lots, one of which escapes and one of which can't be read."""
+    counts = {("c", "OK"): 6, ("c", "dent"): 5, ("d", "OK"): 6, ("d", "dent"): 5}
+    folder = write_lots(tmp_path_factory.mktemp("labelled"), counts, seed=7)
+    write(folder / "c" / "dent", frames(1, 72), first=100)
+    write(folder / "d" / "バリ", frames(6, 73, "scratch"))
+    (folder / "d" / "バリ" / "x.png").write_bytes(b"no picture")
+    return folder
+
+
+def test_how_often_a_station_is_right(station, labelled, tmp_path):
+    report = tmp_path / "new" / "report.html"
+    said, complaints = run("qualify", station, labelled, "-o", report, code=1)
+    assert re.search(r"^escapes: 1 of 18, 5\.56 % \(.* to .*\)$", said, re.M)
+    assert re.search(r"^false alarms: \d of 12, \d", said, re.M)
+    assert "- doubt: 18 parts that are defective are few" in said
+    assert "- doubt: 1 of 30 parts were not judged (INVALID)" in said
+    assert said.endswith(f"The report is {report}\n")
+    assert "judging" in complaints
+    assert "d/バリ/x.png" in report.read_text(encoding="utf-8")
+    _, complaints = run("qualify", station, labelled, "-o", report, code=2)
+    assert "report.html is there already: choose another name" in complaints
+
+
+def test_a_qualification_for_a_program(station, labelled, tmp_path):
+    report = tmp_path / "report.html"
+    report.write_text("old", encoding="utf-8")
+    found = told("qualify", station, labelled, "-o", report, "--overwrite", code=1)
+    assert report.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert found["report"] == str(report)
+    escaped = found["escapes"]
+    assert [escaped[word] for word in ("errors", "parts", "lots", "not_judged")] == [1, 18, 2, 1]
+    assert escaped["low"] < escaped["share"] == 1 / 18 < escaped["high"]
+    assert found["false_alarms"]["parts"] == 12
+    assert found["confusion"]["dent"]["OK"] == 1
+    assert found["errors"]["escape"] == [str(labelled / "c" / "dent" / "100.png")]
+    assert found["errors"]["not judged"] == [str(labelled / "d" / "バリ" / "x.png")]
+    assert [row["kind"] for row in found["bounds"]] == [None, "dent", "バリ"]
+    assert any("were not judged" in doubt for doubt in found["doubts"])
+
+
+def test_nothing_to_look_at_and_nothing_known(station, tmp_path):
+    counts = {(lot, kind): 30 for lot in "cd" for kind in ("OK", "dent")}
+    write_lots(tmp_path / "many", counts, seed=8)
+    found = told("qualify", station, tmp_path / "many", "-o", tmp_path / "a.html")
+    assert found["doubts"] == found["errors"]["escape"] == []
+    write_lots(tmp_path / "good", {("c", "OK"): 5}, seed=9)
+    words = [station, tmp_path / "good", "-o", tmp_path / "b.html", "--overwrite"]
+    result = CliRunner().invoke(app, ["qualify", *map(str, words)])
+    assert result.exit_code == 1
+    assert result.stdout.startswith("escapes: not known\n")
+    result = CliRunner().invoke(app, ["qualify", *map(str, words), "--json"])
+    assert json.loads(result.stdout)["escapes"] is None
+    words[1] = tmp_path / "good" / "c" / "OK"
+    result = CliRunner().invoke(app, ["qualify", *map(str, words)])
+    assert result.exit_code == 2
+    assert "5 of 5 photographs have no class" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def onnx(station, tmp_path_factory):
+    file = tmp_path_factory.mktemp("onnx") / "cell.onnx"
+    said, _ = run("export", station, "-o", file)
+    assert said.startswith(f"{file}: OK, dent, バリ; a part passes up to a score of ")
+    assert said.endswith(f"Next: snnlib judge {file} FOLDER\n")
+    return file
+
+
+def test_one_file_for_a_line(station, onnx, labelled, tmp_path):
+    judged = [told("judge", file, labelled, code=1) for file in (station, onnx)]
+    assert judged[0]["counts"] == judged[1]["counts"]
+    assert judged[0]["limit"] == judged[1]["limit"]
+    for one, other in zip(*(found["parts"] for found in judged), strict=True):
+        assert [*one] == [*other]
+        assert [one[name] for name in ("file", "verdict", "nearest", "why")] == [
+            other[name] for name in ("file", "verdict", "nearest", "why")
+        ]
+        assert other["score"] == (one["score"] and pytest.approx(one["score"], rel=1e-5))
+    verdicts, pictures = tmp_path / "verdicts.csv", tmp_path / "pictures"
+    said, _ = run("judge", onnx, labelled, "-o", verdicts, "--pictures", pictures, code=1)
+    stopped = sum(part["verdict"] not in ("OK", "INVALID") for part in judged[1]["parts"])
+    assert len(list(pictures.glob("*.png"))) == stopped  # what can't be read has no picture
+    table = pd.read_csv(verdicts)
+    assert table.verdict.tolist() == [part["verdict"] for part in judged[1]["parts"]]
+    assert table.score.isna().sum() == 1
+    assert "x.png: INVALID: " in said
+
+
+def test_an_onnx_file_is_judged_without_pytorch(onnx, labelled):
+    code = (
+        "import sys; from snnlib.station.command_line import app; "
+        "app(standalone_mode=False); print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    words = ["judge", onnx, labelled / "c" / "OK" / "000.png"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.stdout.startswith("1 judged: 1 OK"), done.stderr
+    assert not {"torch", "sklearn", "scipy", "pandas", "matplotlib"} & set(done.stdout.split())
+
+
+def test_whole_numbers(parts, station, labelled, tmp_path):
+    write(tmp_path / "stain", frames(5, 5, "stain"))
+    taught, file = tmp_path / "taught.station", tmp_path / "small.onnx"
+    run("add", station, tmp_path / "stain", "-o", taught)
+    _, said = run("export", taught, "-o", file, "--int8", parts, code=2)
+    assert "error: 5 of the 73 photographs that the station was made from are missing" in said
+    assert not file.exists()
+    both = ["--int8", parts, "--int8", tmp_path / "stain"]
+    made = told("export", taught, "-o", file, *both)
+    assert made["classes"] == ["OK", "dent", "stain", "バリ"]
+    counts = told("judge", file, tmp_path / "stain", code=1)["counts"]
+    assert counts.get("stain", 0) >= 4
+    run("qualify", file, labelled, "-o", tmp_path / "report.html", code=1)
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "in whole numbers of 8 bits" in report
+
+
+def test_what_can_not_be_exported_or_judged(station, onnx, tmp_path):
+    _, said = run("export", station, "-o", onnx, code=2)
+    assert f"{onnx} is there already" in said
+    _, said = run("export", station, "-o", tmp_path / "cell.bin", code=2)
+    assert "an ONNX file ends in .onnx, got" in said
+    (tmp_path / "cell.onnx").write_bytes(b"nothing")
+    (part,) = write(tmp_path / "new", frames(1, 8))
+    _, said = run("judge", tmp_path / "cell.onnx", part, code=2)
+    assert "no ONNX file, or a damaged one" in said
+    _, said = run("judge", tmp_path / "gone.onnx", part, code=2)
+    assert "gone.onnx" in said
+    assert "gone.onnx" in told("judge", tmp_path / "gone.onnx", part, code=2)["error"]

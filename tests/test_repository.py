@@ -66,12 +66,13 @@ NEEDED = {
     **{
         f"station.{module}": {"torch"}
         for module in (
-            "deployment",
+            "exporting",
             "evidence",
             "features",
             "learning",
-            "looking",
             "onnx_graph",
+            "qualification",
+            "report",
             "saving",
             "station",
         )

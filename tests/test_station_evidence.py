@@ -192,7 +192,27 @@ def naive_strangeness(evidence, patches):
 def test_strangeness_equal_to_loops(evidence, patches):
     heat = evidence.strangeness(patches)
     assert heat.dtype == np.float32
-    np.testing.assert_allclose(heat, naive_strangeness(evidence, patches), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(heat, naive_strangeness(evidence, patches), rtol=1e-5)
+
+
+def test_small_distances_between_large_values_are_right(patches):
+    """As products they would be off by some hundredths."""
+    far = PatchEvidence(whitened_by(np.eye(3)), patches[0].reshape(3, -1).T + np.float32(100))
+    near = patches + np.float32(100.01)
+    np.testing.assert_allclose(far.strangeness(near), naive_strangeness(far, near), atol=2e-5)
+
+
+def test_patches_in_whole_numbers(evidence, patches):
+    small = evidence.in_int8()
+    scale = np.abs(evidence.patches).max(axis=0) / 127
+    assert (np.abs(small.patches - evidence.patches) <= scale / 2 + 1e-6).all()
+    codes = small.patches / scale
+    np.testing.assert_allclose(codes, np.round(codes), atol=1e-4)
+    # What is compared with is what is told, also where a graph holds whole numbers.
+    heat = small.strangeness(patches)
+    np.testing.assert_allclose(heat, naive_strangeness(small, patches), rtol=1e-5)
+    assert not np.array_equal(heat, evidence.strangeness(patches))
+    assert not evidence.whole_numbers
 
 
 def test_patches_that_are_not_contiguous(evidence, patches):
@@ -204,7 +224,7 @@ def test_patches_that_are_not_contiguous(evidence, patches):
 def test_what_is_known_is_not_strange(evidence):
     known = np.linalg.solve(evidence.metric.matrix_.T, evidence.patches.T)
     heat = evidence.strangeness(known.T[..., None, None].astype(np.float32))
-    np.testing.assert_allclose(heat, 0, atol=2e-3)
+    np.testing.assert_allclose(heat, 0, atol=1e-5)
 
 
 def test_descriptions_equal_to_the_formula(evidence, patches):
@@ -270,11 +290,20 @@ def test_good_patches_are_whitened_and_thinned_out():
     assert nearest.max() < ((white[:, None] - chosen) ** 2).sum(axis=2).min(axis=1).max()
 
 
-def test_all_patches_are_kept_if_there_are_few():
-    patches = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+@pytest.mark.parametrize("n", [30, 31, 4])
+def test_no_more_than_half_are_kept(n):
+    """Of parts whose patches are all known nothing would be strange."""
+    patches = np.random.default_rng(0).normal(size=(n, 4)).astype(np.float32)
     evidence = learn_patches(patches, seed=0)
-    heat = evidence.strangeness(patches[..., None, None])
-    np.testing.assert_allclose(heat, 0, atol=5e-3)
+    heat = evidence.strangeness(patches[..., None, None]).ravel()
+    assert (heat < 1e-5).sum() == len(evidence.patches) == -(-n // 2)
+
+
+def test_rounding_does_not_choose_among_places_that_are_known(evidence):
+    known = np.linalg.solve(evidence.metric.matrix_.T, evidence.patches.T).astype(np.float32)
+    strangest, looks = evidence.describe(known[None, ..., None])
+    assert strangest[0] < 1e-5
+    np.testing.assert_allclose(looks[0], known.mean(axis=1), atol=1e-5)
 
 
 def test_drops_of_tiles_equal_to_a_loop():

@@ -1,5 +1,6 @@
 """The file of a station: what is written comes back, and what has changed is refused."""
 
+import hashlib
 import json
 import re
 import threading
@@ -15,7 +16,7 @@ from test_station_of_arrays import CALIBRATION, SETTINGS, TRAIN, flat
 
 from snnlib.station import station_file
 from snnlib.station.parts import Parts
-from snnlib.station.provenance import library, provenance, thumbprint
+from snnlib.station.provenance import library, marks, provenance, thumbprint
 from snnlib.station.saving import load_station, save_station
 from snnlib.station.station import Station
 from snnlib.station.station_file import FORMAT, read_station_file, write_station_file
@@ -308,6 +309,21 @@ def test_thumbprints_tell_parts_apart():
     prints = {thumbprint(parts) for parts in (TRAIN, other, named, TRAIN.images)}
     assert len(prints) == 4
     assert thumbprint(TRAIN) == thumbprint(TRAIN.take(np.arange(len(TRAIN))))
+
+
+def test_marks_know_a_part_again(tmp_path):
+    folder = write_lots(tmp_path / "a", {("a", "OK"): 3, ("b", "OK"): 2})
+    parts = Parts.read(folder)
+    known = marks(parts)
+    assert (known.dtype, len(set(known.tolist()))) == (np.dtype(np.uint64), 5)
+    moved = parts.files[1].rename(folder / "b" / "OK" / "another name.png")
+    assert marks(Parts.of([moved])) == known[[1]]
+    first = hashlib.sha256(moved.read_bytes()).hexdigest()[:16]
+    assert f"{known[1]:016x}" == first
+    assert np.array_equal(marks(parts.take([0]), parts.take([2, 3])), known[[0, 2, 3]])
+    assert len(np.unique(marks(TRAIN))) == len(TRAIN)
+    assert np.array_equal(marks(TRAIN.images), marks(TRAIN))
+    assert len(marks()) == 0
 
 
 def test_the_thumbprint_of_files_does_not_depend_on_where_they_lie(tmp_path):

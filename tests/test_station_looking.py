@@ -8,14 +8,13 @@ from snnlib.station.arrays import Arrays
 from snnlib.station.looking import (
     Batch,
     Look,
-    as_parts,
     look_at,
     look_at_prepared,
     misfit,
     prepared_batches,
     sound,
 )
-from snnlib.station.parts import Parts
+from snnlib.station.parts import Parts, as_parts
 from snnlib.station.preparation import Preparation
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from snnlib.station.preparation import Photograph, Preparation, looks_like_bits
+from snnlib.station.preparation import Photograph, Preparation, in_16_bits, looks_like_bits
 
 GREY = np.random.default_rng(0).integers(0, 256, (6, 5), dtype=np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (6, 5, 3), dtype=np.uint8)
@@ -741,3 +741,13 @@ def test_threads_read_at_once(tmp_path):
         at_once = [photograph.pixels for photograph in pool.map(preparation.prepare, files * 3)]
     for found, expected in zip(at_once, one_by_one * 3, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_16_bits_hold_8_without_loss():
+    values = np.arange(256, dtype=np.uint8)
+    wide = in_16_bits(values)
+    assert wide.dtype == np.uint16
+    assert (wide[0], wide[-1]) == (0, 65535)
+    ratio = wide.astype(np.float32) / np.float32(65535)
+    assert np.array_equal(ratio, values.astype(np.float32) / np.float32(255))
+    assert in_16_bits(wide) is wide

@@ -27,9 +27,19 @@ def test_a_folder_with_nothing_to_mend(folder):
     assert isinstance(found, Survey)
     assert found.counts.to_dict() == {"OK": {"a": 12, "b": 12}, "dent": {"a": 0, "b": 6}}
     assert found.sizes == {"64 × 64": 30}
+    assert found.smallest == (4, 4)  # never less, however small photographs are
     assert found.bits is None
     assert not found.unreadable
     assert found.duplicates == found.alike == found.blurred == found.advice == ()
+
+
+@pytest.mark.parametrize(
+    ("size", "smallest"), [(224, (35, 20)), (448, (18, 10)), (1920, (4, 4)), (2000, (4, 4))]
+)
+def test_how_large_a_defect_must_be(folder, size, smallest):
+    """Four pixels after 1920 × 1080 are brought to so many; a part of a pixel counts as one."""
+    Image.new("RGB", (1920, 1080)).save(folder / "b" / "OK" / "large.png")
+    assert look(folder, size=size).smallest == smallest
 
 
 def test_the_same_file_in_two_lots_and_in_two_classes(folder):

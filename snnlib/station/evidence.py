@@ -6,22 +6,26 @@ PatchCore, arXiv 2605.27748). Neither takes more memory when there are more part
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import torch
 
+from snnlib.station.deployment import on_int8_grid
 from snnlib.station.onnx_graph import Graph
 from snnlib.whitening import WithinClassWhitening
 
 __all__ = ["PatchEvidence", "Reservoir", "TileEvidence", "greedy_coreset", "learn_patches"]
 
-PLACES, HEAT = "places", "heat"  # names in the graph
+PLACES, HEAT, STRANGEST, LOOKS = "places", "heat", "strangest", "looks"  # names in the graph
 KEPT = 60_000  # patches that the coreset is drawn from
 MEASURED = 20_000  # of them, by whose spread they are whitened: in double precision they take room
 ANCHORS = 2_000  # patches that parts are compared with
 POWER = 8  # of strangeness, by which places weigh in what is strange about a part
+NOTHING = 0.01  # strangeness that is nothing: in each direction good patches have a spread of 1
+LEAST = 1e-9  # share of the strangest place's weight that each place has
 PROJECTED = 32  # values a patch while the coreset is drawn
 
 
@@ -119,10 +123,22 @@ class PatchEvidence:
         Makes directions count alike in which good patches differ.
     patches : ndarray, shape (m, d), float32
         Whitened good patches.
+    whole_numbers : bool, default False
+        Whether patches are whole numbers of 8 bits, times a scale for each of the d values.
     """
 
     metric: WithinClassWhitening
     patches: np.ndarray
+    whole_numbers: bool = False
+
+    def in_int8(self) -> Self:
+        """The same in a quarter of the room, each value rounded to whole numbers of 8 bits.
+
+        Returns
+        -------
+        PatchEvidence
+        """
+        return replace(self, patches=on_int8_grid(self.patches), whole_numbers=True)
 
     def strangeness(self, patches: np.ndarray) -> np.ndarray:
         """Measure how far each place lies from the nearest good patch.
@@ -137,31 +153,85 @@ class PatchEvidence:
         ndarray, shape (n, r, c), float32
             Distances in the whitened space.
         """
-        n, d, rows, columns = patches.shape
-        heat = np.empty((n, rows * columns), dtype=np.float32)
-        for part, of_part in zip(heat, patches.reshape(n, d, -1)):  # its distances take 6 MB
-            part[:] = self._session.run([HEAT], {PLACES: of_part})[0]
-        return heat.reshape(n, rows, columns)
+        return self._seen(patches, HEAT)
+
+    def write_in(self, graph: Graph, patches: str) -> tuple[str, str, str]:
+        """Write what is done here into a graph.
+
+        Parameters
+        ----------
+        graph : `snnlib.station.onnx_graph.Graph`
+            Where to.
+        patches : str
+            Name of the patches (n, d, r, c).
+
+        Returns
+        -------
+        heat, strangest, looks : str
+            Names of what `strangeness` and `describe` give.
+        """
+        first = graph.constant(np.array([1]))
+        # About the middle of the patches numbers are small, and so is what rounding does to them.
+        middle = self.patches.mean(axis=0)
+        known = graph.add("Sub", self._known_in(graph), graph.constant(middle))
+        places = graph.add("Reshape", patches, graph.constant(np.array([0, 0, -1])))
+        matrix = graph.constant(self.metric.matrix_.astype(np.float32))
+        white = graph.add("MatMul", graph.add("Transpose", places, perm=[0, 2, 1]), matrix)
+        white = graph.add("Sub", white, graph.constant(middle))
+        # The square of a distance less that of the place itself tells which patch is the nearest.
+        products = graph.add("MatMul", white, graph.add("Transpose", known, perm=[1, 0]))
+        products = graph.add("Mul", products, graph.constant(np.float32(-2)))
+        squares = graph.add(
+            "Add", products, graph.constant(((self.patches - middle) ** 2).sum(axis=1))
+        )
+        nearest = graph.add("ArgMin", squares, axis=2, keepdims=0)
+        # How far it is, is then measured as it should be: in products of large numbers a small
+        # difference would be lost.
+        off = graph.add("Sub", white, graph.add("Gather", known, nearest))
+        heat = graph.add("ReduceL2", off, graph.constant(np.array([2])), keepdims=0)
+        strangest = graph.add("ReduceMax", heat, first)
+        # Where nothing is strange, all places weigh alike: of a part whose patches are all known
+        # there is nothing but rounding, which must not choose among them.
+        nothing, least = (graph.constant(np.float32(value)) for value in (NOTHING, LEAST))
+        share = graph.add("Div", heat, graph.add("Max", strangest, nothing))
+        weights = graph.add("Pow", share, graph.constant(np.float32(POWER)))
+        weights = graph.add("Add", weights, least)
+        weights = graph.add("Div", weights, graph.add("ReduceSum", weights, first))
+        last = graph.constant(np.array([2]))
+        looks = graph.add("MatMul", places, graph.add("Unsqueeze", weights, last))
+        size = graph.add("Shape", patches, start=2)
+        size = graph.add("Concat", graph.constant(np.array([-1])), size, axis=0)
+        return (
+            graph.add("Reshape", heat, size),
+            graph.add("Squeeze", strangest, first),
+            graph.add("Squeeze", looks, last),
+        )
+
+    def _known_in(self, graph):
+        if not self.whole_numbers:
+            return graph.constant(self.patches)
+        scale = np.abs(self.patches).max(axis=0) / 127
+        scale[scale == 0] = 1
+        codes = np.round(self.patches / scale).astype(np.int8)
+        return graph.add("DequantizeLinear", *map(graph.constant, (codes, scale)), axis=1)
+
+    def _seen(self, patches, *names):
+        """What is asked for by name, part by part: the distances of one take 6 MB."""
+        found = [self._session.run(names, {PLACES: patches[[k]]}) for k in range(len(patches))]
+        told = [np.concatenate(part) for part in zip(*found)]
+        return told if len(names) > 1 else told[0]
 
     @cached_property
     def _session(self):
-        """Distances of places (d, k) to the nearest good patch, as ONNX Runtime has them.
+        """As ONNX Runtime has it.
 
         PyTorch would do, but its threads and those of the features would wait for each other.
         """
-        graph = Graph()
-        matrix = graph.constant(self.metric.matrix_.astype(np.float32))
-        places = graph.add("MatMul", graph.add("Transpose", PLACES), matrix)
-        products = graph.add("MatMul", places, graph.constant(-2 * self.patches.T))
-        squares = graph.constant((self.patches**2).sum(axis=1))
-        last = graph.constant(np.array([1]))
-        nearest = graph.add("ReduceMin", graph.add("Add", products, squares), last, keepdims=0)
-        own = graph.add("ReduceSumSquare", places, last, keepdims=0)
-        square = graph.add("Add", nearest, own)
-        # Rounding may leave a square below zero where the distance is nothing.
-        square = graph.add("Max", square, graph.constant(np.float32(0)))
-        graph.add("Sqrt", square, output=HEAT)
-        return graph.start(PLACES, "dk", {HEAT: "k"})
+        graph, value = Graph(), np.float32
+        for name, written in zip((HEAT, STRANGEST, LOOKS), self.write_in(graph, PLACES)):
+            graph.add("Identity", written, output=name)
+        made = {HEAT: (value, "nrc"), STRANGEST: (value, "n"), LOOKS: (value, "nd")}
+        return graph.start({PLACES: (value, "ndrc")}, made)
 
     def describe(self, patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Say how strange the strangest place of each part is, and what it looks like.
@@ -179,12 +249,8 @@ class PatchEvidence:
         strangest : ndarray, shape (n,), float32
         looks : ndarray, shape (n, d), float32
         """
-        heat = self.strangeness(patches).reshape(len(patches), -1)
-        strangest = heat.max(axis=1)
-        least = np.finfo(np.float32).tiny  # where nothing is strange, all places weigh alike
-        weights = (heat / np.maximum(strangest, least)[:, None]) ** POWER + least
-        weights /= weights.sum(axis=1, keepdims=True)
-        return strangest, np.einsum("ndk,nk->nd", patches.reshape(*patches.shape[:2], -1), weights)
+        strangest, looks = self._seen(patches, STRANGEST, LOOKS)
+        return strangest, looks
 
 
 def learn_patches(patches: np.ndarray, *, seed: int, size: int = ANCHORS) -> PatchEvidence:
@@ -197,7 +263,8 @@ def learn_patches(patches: np.ndarray, *, seed: int, size: int = ANCHORS) -> Pat
     seed : int
         Seed of the coreset.
     size : int, default 2000
-        Patches to keep.
+        Patches to keep, but no more than half of them: parts all of whose patches are kept have
+        nothing strange about them, and could not tell what is strange about a good part.
 
     Returns
     -------
@@ -207,6 +274,7 @@ def learn_patches(patches: np.ndarray, *, seed: int, size: int = ANCHORS) -> Pat
     metric = WithinClassWhitening().fit(some, np.zeros(len(some), dtype=int))
     # Only the matrix counts in distances; where its zero lies does not.
     whitened = patches @ metric.matrix_.astype(np.float32)
+    size = min(size, -(-len(patches) // 2))
     return PatchEvidence(metric, whitened[greedy_coreset(whitened, size, seed=seed)])
 
 

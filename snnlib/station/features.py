@@ -1,8 +1,8 @@
 """What a network sees in a photograph: a few hundred values for all of it, and values by place."""
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,8 +11,14 @@ from torch.nn import functional
 
 from snnlib.backbones import MEAN, SCALE, Backbone, InvertedResidual, SameConv2d
 from snnlib.embedding import embed
-from snnlib.encoders import place_of
+from snnlib.encoders import UnitLength, place_of
+from snnlib.extras import extra
+from snnlib.station.deployment import quantised_maps
 from snnlib.station.onnx_graph import Graph
+
+if TYPE_CHECKING:
+    with extra("station"):
+        import onnx
 
 __all__ = ["POOLS", "EmbeddingFeatures", "Features", "MapFeatures", "Pooled"]
 
@@ -223,8 +229,92 @@ class MapFeatures:
         self.pools = _known(pools)
         if self.head is not None:
             self.head.eval()
-        ours = type(self.backbone) is Backbone
-        self._session = _session(self.backbone, self.pools) if ours else None
+        self._small: onnx.ModelProto | None = None  # draws the maps in the place of the backbone
+        self._session = self._started() if type(self.backbone) is Backbone else None
+
+    def in_int8(self, images: Iterable[np.ndarray]) -> "MapFeatures":
+        """The same features from a backbone in 8-bit whole numbers; the head stays as it is.
+
+        Values differ from those of this one, so whatever was learned from them is to be learned
+        again.
+
+        Parameters
+        ----------
+        images : iterable of ndarray, each of shape (1, c, h, w), float32
+            Some photographs in [0, 1], which give the ranges of values at each layer.
+
+        Returns
+        -------
+        MapFeatures
+
+        Raises
+        ------
+        TypeError
+            If the backbone is not of `snnlib.backbones`.
+        ValueError
+            If a photograph is not in [0, 1].
+        """
+        graph, value = Graph(), np.float32
+        for number, name in enumerate(self._maps_in(graph, INPUT)):
+            graph.add("Identity", name, output=f"map{number}")
+        made = {f"map{number}": (value, "nkrs") for number in range(len(self.backbone.channels))}
+        small = copy.copy(self)
+        model = graph.model({INPUT: (value, "nchw")}, made)
+        small._small = quantised_maps(model, images, INPUT)
+        small._session = small._started()
+        return small
+
+    @property
+    def whole_numbers(self) -> bool:
+        """Whether the backbone is in 8-bit whole numbers."""
+        return self._small is not None
+
+    def write_in(self, graph: Graph, images: str, *, places: bool) -> tuple[str, str | None]:
+        """Write what `describe` does into a graph.
+
+        Parameters
+        ----------
+        graph : `snnlib.station.onnx_graph.Graph`
+            Where to.
+        images : str
+            Name of photographs (n, c, h, w) in [0, 1], single precision.
+        places : bool
+            Whether each place is described, too.
+
+        Returns
+        -------
+        points : str
+            Name of the values of each image as a whole.
+        patches : str or None
+            Name of those of each place.
+
+        Raises
+        ------
+        TypeError
+            If a layer is of a kind that is not known here.
+        """
+        maps = self._maps_in(graph, images)
+        points = graph.add("Concat", *_pooled_in(graph, maps, self.pools), axis=1)
+        if self.head is not None:
+            points = _layer_in(graph, self.head, points)
+        patches = graph.add("Concat", *_by_place_in(graph, maps), axis=1) if places else None
+        return points, patches
+
+    def _maps_in(self, graph, images):
+        if type(self.backbone) is not Backbone:
+            raise TypeError(f"no ONNX for a backbone of the kind {type(self.backbone).__name__}")
+        if self._small is not None:
+            return graph.include(self._small, images)
+        return _maps_in(graph, self.backbone, images)
+
+    def _started(self):
+        """The backbone as ONNX Runtime runs it, for photographs of any size."""
+        graph, value = Graph(), np.float32
+        maps = self._maps_in(graph, INPUT)
+        graph.add("Concat", *_pooled_in(graph, maps, self.pools), axis=1, output=POINTS)
+        graph.add("Concat", *_by_place_in(graph, maps), axis=1, output=PATCHES)
+        made = {POINTS: (value, "nd"), PATCHES: (value, "nprs")}
+        return graph.start({INPUT: (value, "nchw")}, made)
 
     def describe(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Describe photographs, as `Features` do.
@@ -291,15 +381,6 @@ class MapFeatures:
             return self.head(torch.from_numpy(points)).numpy()
 
 
-def _session(backbone, pools):
-    """The backbone as ONNX Runtime runs it, for photographs of any size."""
-    graph = Graph()
-    maps = _maps_in(graph, backbone, INPUT)
-    graph.add("Concat", *_pooled_in(graph, maps, pools), axis=1, output=POINTS)
-    graph.add("Concat", *_by_place_in(graph, maps), axis=1, output=PATCHES)
-    return graph.start(INPUT, "nchw", {POINTS: "nd", PATCHES: "nprs"})
-
-
 def _pooled_in(graph, maps, pools):
     axes, nodes = graph.constant(np.array([2, 3])), {"mean": "ReduceMean", "max": "ReduceMax"}
     for pool in pools:
@@ -346,6 +427,21 @@ def _layer_in(graph, layer, x):
     if isinstance(layer, nn.BatchNorm2d):
         values = (layer.weight, layer.bias, layer.running_mean, layer.running_var)
         return graph.add("BatchNormalization", x, *map(graph.constant, values), epsilon=layer.eps)
+    if isinstance(layer, nn.Sequential):
+        return _layers_in(graph, layer, x)
+    if isinstance(layer, nn.BatchNorm1d):
+        mean, variance = (values.double().numpy() for values in layer.buffers() if values.ndim)
+        spread = np.sqrt(variance + layer.eps).astype(np.float32)
+        x = graph.add("Sub", x, graph.constant(mean.astype(np.float32)))
+        return graph.add("Div", x, graph.constant(spread))
+    if isinstance(layer, nn.Linear):
+        return graph.add("Gemm", x, *map(graph.constant, (layer.weight, layer.bias)), transB=1)
+    if isinstance(layer, nn.ReLU):
+        return graph.add("Relu", x)
+    if isinstance(layer, UnitLength):
+        length = graph.add("ReduceL2", x, graph.constant(np.array([1])))
+        least = graph.constant(np.finfo(np.float32).tiny)  # a row of zeros stays one
+        return graph.add("Div", x, graph.add("Max", length, least))
     if isinstance(layer, nn.ReLU6):
         return graph.add("Clip", x, *(graph.constant(np.float32(end)) for end in (0, 6)))
     if isinstance(layer, InvertedResidual):

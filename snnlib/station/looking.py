@@ -4,20 +4,21 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from snnlib.station.arrays import Arrays
-from snnlib.station.features import Features
-from snnlib.station.parts import Parts
+from snnlib.station.parts import Parts, as_parts
 from snnlib.station.preparation import Photograph, Preparation
+
+if TYPE_CHECKING:  # parts are read, too, where no network looks at them
+    from snnlib.station.features import Features
 
 __all__ = [
     "Batch",
     "Look",
     "Source",
-    "as_parts",
     "look_at",
     "look_at_prepared",
     "misfit",
@@ -74,29 +75,10 @@ class Look(Batch):
     seconds: float
 
 
-def as_parts(source: Parts | str | Path | Iterable[str | Path]) -> Parts:
-    """Find photographs, whatever way they are named.
-
-    Parameters
-    ----------
-    source : `~snnlib.station.parts.Parts`, path, or iterable of paths
-        Where they are: a path may be that of a folder or of one photograph.
-
-    Returns
-    -------
-    `~snnlib.station.parts.Parts`
-    """
-    if isinstance(source, Parts):
-        return source
-    if isinstance(source, str | Path):
-        return Parts.of([source]) if Path(source).is_file() else Parts.read(source)
-    return Parts.of(source)
-
-
 def look_at(
     source: Source,
     preparation: Preparation | Arrays,
-    features: Features,
+    features: "Features",
     shape: tuple[int, ...] | None = None,
     progress: str | None = None,
 ) -> Iterator[Look]:
@@ -127,7 +109,7 @@ def look_at(
         yield Look(**vars(batch), points=points, patches=patches, seconds=seconds)
 
 
-def look_at_prepared(pixels: np.ndarray, features: Features) -> Look:
+def look_at_prepared(pixels: np.ndarray, features: "Features") -> Look:
     """Look at parts that are prepared already.
 
     Parameters

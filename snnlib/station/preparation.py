@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-__all__ = ["Photograph", "Preparation", "looks_like_bits"]
+__all__ = ["Photograph", "Preparation", "in_16_bits", "looks_like_bits"]
 
 # All plugins are loaded now, for threads that read files at once must not do it side by side.
 Image.init()
@@ -218,6 +218,22 @@ class Preparation:
             return image
         height, width = self.size
         return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def in_16_bits(pixels: np.ndarray) -> np.ndarray:
+    """Stretch pixels of 8 bits to 16, so that white is white.
+
+    Parameters
+    ----------
+    pixels : ndarray, uint8 or uint16
+        Of a `Photograph`.
+
+    Returns
+    -------
+    ndarray, uint16
+        Those of 16 bits as they are.
+    """
+    return pixels if pixels.dtype == np.uint16 else pixels.astype(np.uint16) * (WHITE // 255)
 
 
 def looks_like_bits(largest: Iterable[int]) -> int | None:

@@ -16,7 +16,7 @@ import numpy as np
 from snnlib.images import ImageSet
 from snnlib.station.parts import Parts
 
-__all__ = ["library", "provenance", "thumbprint"]
+__all__ = ["library", "marks", "provenance", "thumbprint"]
 
 PACKAGES = ("torch", "numpy", "scikit-learn", "pillow")
 
@@ -59,6 +59,36 @@ def provenance(*sets: Parts | ImageSet) -> dict[str, Any]:
     }
 
 
+def marks(*sets: Parts | ImageSet | np.ndarray) -> np.ndarray:
+    """Mark each part by its content, so that it is known when it comes again.
+
+    Parameters
+    ----------
+    *sets : `~snnlib.station.parts.Parts`, ImageSet or ndarray
+        Files, which are read, whatever they are called; or images.
+
+    Returns
+    -------
+    ndarray, shape (n,), uint64
+        The first eight bytes of the SHA-256 of each.
+    """
+    first = [_content(part)[:8] for one in sets for part in _each(one)]
+    return np.frombuffer(b"".join(first), dtype=">u8").astype(np.uint64)
+
+
+def _each(parts):
+    if isinstance(parts, Parts):
+        return parts.files
+    return parts.images if isinstance(parts, ImageSet) else parts
+
+
+def _content(part):
+    """SHA-256 of a file or of an image."""
+    if isinstance(part, np.ndarray):
+        return bytes.fromhex(_digest(_bytes_of(part)))
+    return hashlib.sha256(part.read_bytes()).digest()
+
+
 def thumbprint(parts: Parts | ImageSet | np.ndarray) -> str:
     """Tell sets of parts apart, by their content and by what they are called.
 
@@ -76,7 +106,7 @@ def thumbprint(parts: Parts | ImageSet | np.ndarray) -> str:
     if isinstance(parts, Parts):
         rows = zip(parts.lots.tolist(), parts.names.tolist(), parts.files, strict=True)
         return _digest(
-            f"{lot}/{name}/{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode()
+            f"{lot}/{name}/{file.name} {_content(file).hex()}\n".encode()
             for lot, name, file in rows
         )
     if isinstance(parts, ImageSet):

@@ -50,7 +50,7 @@ def save_station(station: Station, file: str | Path) -> None:
     Raises
     ------
     TypeError
-        If its features are of a kind of their own.
+        If its features are of a kind of their own, or in whole numbers.
     ValueError
         If the transform of its arrays holds something other than arrays of numbers, numbers and
         words.
@@ -71,6 +71,7 @@ def save_station(station: Station, file: str | Path) -> None:
         "rule": asdict(station.rule),
         "doubts": list(station.doubts),
         "made": station.made,
+        "made_from": station.made_from,
         "preparation": prepared,
         "shape": list(station.shape),
         "anchors": {
@@ -143,6 +144,7 @@ def load_station(
         rule=Rule(**state["rule"]),
         checks=None if checks is None else Checks(*checks),
         witnesses=state["witnesses"],
+        made_from=state["made_from"],
         probes=state["probes"]["parts"],
         made=state["made"],
         doubts=tuple(state["doubts"]),
@@ -191,6 +193,8 @@ def _networks(features):
     if not isinstance(features, MapFeatures):
         kind = type(features).__name__
         raise TypeError(f"features of the kind {kind} can't be kept, only those of snnlib")
+    if features.whole_numbers:
+        raise TypeError("a station in whole numbers is kept as ONNX: see export_station")
     head = None if features.head is None else _arrays(features.head)
     network = features.backbone
     return {

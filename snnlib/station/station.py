@@ -30,11 +30,11 @@ from snnlib.station.doubts import (
 from snnlib.station.evidence import KEPT, PatchEvidence, Reservoir, TileEvidence, learn_patches
 from snnlib.station.features import EmbeddingFeatures, Features, MapFeatures
 from snnlib.station.learning import Learning
-from snnlib.station.looking import Source, as_parts, look_at, look_at_prepared, sound
+from snnlib.station.looking import Source, look_at, look_at_prepared, sound
 from snnlib.station.lots import keep_aside
-from snnlib.station.parts import Parts, normal_form
-from snnlib.station.preparation import Preparation
-from snnlib.station.provenance import provenance, thumbprint
+from snnlib.station.parts import Parts, as_parts, normal_form
+from snnlib.station.preparation import Preparation, in_16_bits
+from snnlib.station.provenance import marks, provenance, thumbprint
 from snnlib.station.rule import Rule, set_rule
 from snnlib.station.verdict import INVALID, UNKNOWN, Verdict
 from snnlib.whitening import WithinClassWhitening
@@ -83,6 +83,8 @@ class Station:
     made : dict
         Of what parts and by what code it was made, and when, as `snnlib.station.provenance` tells
         it; and each defect that was taught since.
+    made_from : ndarray, shape (n,), uint64
+        Marks of all these parts, by which they are known if they come to be judged.
 
     Raises
     ------
@@ -102,6 +104,7 @@ class Station:
     witnesses: np.ndarray
     probes: np.ndarray
     made: dict[str, Any]
+    made_from: np.ndarray
     doubts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -116,6 +119,16 @@ class Station:
             f"Station({count} class{'es' * (count != 1)}, {self.good!r} up to "
             f"{self.rule.limit:.3g}, limit from {self.rule.calibration})"
         )
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of all classes that it knows, sorted."""
+        return self.anchors.classes
+
+    @property
+    def whole_numbers(self) -> bool:
+        """Whether its features are in 8-bit whole numbers."""
+        return getattr(self.features, "whole_numbers", False)
 
     @property
     def limit(self) -> float:
@@ -195,7 +208,8 @@ class Station:
         if evidence:
             some_good = _some_good(train, good, seed)
             words = "looking at good parts" if progress else None
-            patches = _patches(look_at(some_good, preparation, features, progress=words), seed)
+            looks = look_at(some_good, preparation, features, progress=words)
+            patches = _in_int8_as(features, _patches(looks, seed))
 
         learned = _see(train, preparation, features, patches, "learning" if progress else None)
         metric, anchors = _anchored(learned.points, train, good, seed)
@@ -226,8 +240,9 @@ class Station:
             rule=rule,
             checks=checks,
             witnesses=points[is_good][:WITNESSES],
-            probes=_probes_of_files(train, aside, good, preparation),
-            made=provenance(train, aside),
+            probes=_probes_of_files(train, aside, good, preparation, learned.deep or kept.deep),
+            made=provenance(train, aside) | {"aside": calibration, "seed": seed},
+            made_from=marks(train, aside),
         )
         return station._doubting(
             [
@@ -337,6 +352,7 @@ class Station:
             witnesses=points[:WITNESSES],
             probes=_probes_of_arrays(train, calibration, good),
             made=provenance(train, calibration),
+            made_from=marks(train, calibration),
         )
         return station._doubting(doubts)
 
@@ -453,26 +469,13 @@ class Station:
         row = self._table(look).iloc[0]
         if not len(look.images):
             raise ValueError(row.why)
-        passes = bool(row.verdict == self.good)
-        heat = None if row.verdict == INVALID else self._heat(look)
-        place = None
-        if heat is not None and not passes and heat.max() > 0:  # else no place is to blame
-            line, column = np.unravel_index(heat.argmax(), heat.shape)
-            place = int(column) + 1, int(line) + 1
-        return Verdict(
-            name=str(row.verdict),
-            passes=passes,
-            score=float(row.score),
-            limit=self.rule.limit,
-            nearest=str(row.nearest),
-            second=str(row.second),
-            distance=float(row.distance),
-            second_distance=float(row.second_distance),
-            why=str(row.why),
+        return Verdict.of(
+            row.to_dict(),
+            self.good,
+            self.limit,
             seen=self.features.seen(look.images)[0],
-            heat=heat,
+            heat=None if row.verdict == INVALID else self._heat(look),
             tiled=isinstance(self.evidence, TileEvidence),
-            place=place,
         )
 
     def _alone(self, part):
@@ -522,17 +525,26 @@ class Station:
             If the new anchor lies near good parts.
         """
         name = normal_form(name)
+        if not isinstance(source, np.ndarray) and isinstance(self.preparation, Preparation):
+            source = as_parts(source)
         points, images = [], []
         for look in self._looks(source):
             for position, fault in self._faults(look).items():
                 raise ValueError(f"photograph {position} of {name!r} would be INVALID: {fault}")
             points.append(self._placed(look, slice(None))[0])
             images.append(look.images)
-        taught = {"parts": sum(map(len, images)), "data": thumbprint(np.concatenate(images))}
+        taught_by = marks(*([source] if isinstance(source, np.ndarray | Parts) else []))
+        taught = {
+            "parts": len(taught_by),
+            "data": thumbprint(np.concatenate(images)),
+            "marks": [f"{mark:016x}" for mark in taught_by],
+        }
         made = self.made | {"taught": self.made.get("taught", {}) | {name: taught}}
         anchors = self.anchors.with_anchor(name, np.concatenate(points))
         doubts = doubts_of_anchor(name, anchors, self.good, self.rule.reach, self.witnesses)
-        return replace(self, anchors=anchors, made=made)._doubting(doubts)
+        made_from = np.concatenate([self.made_from, taught_by])
+        taught_station = replace(self, anchors=anchors, made=made, made_from=made_from)
+        return taught_station._doubting(doubts)
 
 
 def _ready(
@@ -560,6 +572,7 @@ class _Seen:
     shape: tuple[int, ...]
     sizes: list[tuple[int, int]]
     largest: list[int | None]
+    deep: bool
 
 
 def _see(parts, preparation, features, patches, progress, shape=None):
@@ -572,9 +585,9 @@ def _see(parts, preparation, features, patches, progress, shape=None):
         points[look.positions] = of_look
         strangest.append(how_strange)
         measured.append(brightness_and_sharpness(look.images))
-        photographs += [(one.size, one.largest) for one in look.photographs]
+        photographs += [(one.size, one.largest, one.pixels.dtype) for one in look.photographs]
         shape = look.images.shape[1:]
-    sizes, largest = zip(*photographs)
+    sizes, largest, kinds = zip(*photographs)
     return _Seen(
         points,
         None if strangest[0] is None else np.concatenate(strangest),
@@ -582,6 +595,7 @@ def _see(parts, preparation, features, patches, progress, shape=None):
         shape,
         list(sizes),
         list(largest),
+        np.dtype(np.uint16) in kinds,
     )
 
 
@@ -600,6 +614,7 @@ def _anchored(points, train, good, seed):
     names, lots = train.names[some], train.lots[some]
     with threadpool_limits(1):  # steps so small that threads would wait for each other
         metric = WithinClassWhitening().fit(points[some], names)
+        metric.matrix_ = metric.matrix_.astype(np.float32)  # as its file keeps it
         a_class = anchors_a_class(points[some], names, lots, seed=seed)
         known = _whitened(metric, points)
         return metric, place_anchors(known, train.names, a_class, seed=seed)
@@ -635,6 +650,12 @@ def _patches(looks, seed):
         reservoir.add(look.patches.transpose(0, 2, 3, 1).reshape(-1, look.patches.shape[1]))
     with threadpool_limits(1):
         return learn_patches(reservoir.rows, seed=seed)
+
+
+def _in_int8_as(features, patches):
+    """Patches as small as the features that are compared with them."""
+    small = patches is not None and getattr(features, "whole_numbers", False)
+    return patches.in_int8() if small else patches
 
 
 def _some_of_each(names, seed):
@@ -686,12 +707,16 @@ def _decide(anchors, good, rule, points, strangest):
     return pd.DataFrame(columns | ({} if strangest is None else {"strangest": strangest}))
 
 
-def _probes_of_files(train, aside, good, preparation):
-    """A few photographs, prepared: good ones to set the limit, and one of each of some defects."""
+def _probes_of_files(train, aside, good, preparation, deep):
+    """A few photographs, prepared: good ones to set the limit, and one of each of some defects.
+
+    In 16 bits if any of the parts were that deep.
+    """
     kept = [file for file, name in zip(aside.files, aside.names) if name == good][:PROBES]
     for name in np.unique(train.names[train.names != good])[:PROBES]:
         kept.append(train.files[train.names.tolist().index(name)])
-    return np.stack([preparation.prepare(file).pixels for file in kept])
+    found = [preparation.prepare(file).pixels for file in kept]
+    return np.stack([in_16_bits(pixels) for pixels in found] if deep else found)
 
 
 def _probes_of_arrays(train, calibration, good):

@@ -20,6 +20,9 @@ NEAR = 0.25  # of the usual distance to the most similar photograph: then it may
 BLURRED = 0.25  # of the usual sharpness
 FEW, GOOD = 5, 5  # photographs of a defect, and of good parts, below which little can be learned
 SHOWN = 3  # files that are named where more could be
+# Pixels of a prepared photograph that a defect should be wide. Of discs (benchmarks/station.py), on
+# a smooth sheet half as many do, and of faint ones on a rough sheet some are missed at this width.
+LEAST_WIDTH = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +35,9 @@ class Survey:
         Photographs of each class (columns) in each lot (rows).
     sizes : dict of str to int
         How many photographs are of each size, such as ``640 × 480``; the most frequent first.
+    smallest : (int, int) or None
+        Width and height, in pixels of the largest photograph, that a defect should have to be seen.
+        None if none can be read.
     bits : int or None
         What files of 16 bits seem to use, if it is less.
     unreadable : dict of Path to str
@@ -49,6 +55,7 @@ class Survey:
 
     counts: pd.DataFrame
     sizes: dict[str, int]
+    smallest: tuple[int, int] | None
     bits: int | None
     unreadable: dict[Path, str]
     duplicates: tuple[tuple[Path, ...], ...]
@@ -57,7 +64,9 @@ class Survey:
     advice: tuple[str, ...]
 
 
-def survey(parts: Parts, good: str = "OK", progress: str | None = None) -> Survey:
+def survey(
+    parts: Parts, good: str = "OK", progress: str | None = None, *, size: int = SIZE
+) -> Survey:
     """Look through photographs before anything is learned from them.
 
     Parameters
@@ -68,6 +77,8 @@ def survey(parts: Parts, good: str = "OK", progress: str | None = None) -> Surve
         Name of the class of good parts.
     progress : str, optional
         Words before a progress bar; none is shown if None.
+    size : int, default 224
+        Pixels a side that a station will bring them to, on which it depends what it can see.
 
     Returns
     -------
@@ -95,6 +106,7 @@ def survey(parts: Parts, good: str = "OK", progress: str | None = None) -> Surve
     bits = looks_like_bits(one for one in largest if one is not None)
     told = {
         "sizes": dict(sizes.most_common()),
+        "smallest": _smallest(sizes, size),
         "bits": bits,
         "unreadable": unreadable,
         "duplicates": duplicates,
@@ -102,6 +114,20 @@ def survey(parts: Parts, good: str = "OK", progress: str | None = None) -> Surve
         "blurred": blurred,
     }
     return Survey(counts=parts.counts(), advice=tuple(_advice(parts, good, **told)), **told)
+
+
+def _smallest(sizes, size):
+    """What is as wide as some pixels of the prepared photograph, in those of the largest one."""
+    if not sizes:
+        return None
+    largest = max((_sides(words) for words in sizes), key=lambda sides: sides[0] * sides[1])
+    width, height = (-(-LEAST_WIDTH * max(side, size) // size) for side in largest)
+    return width, height
+
+
+def _sides(words):
+    width, height = map(int, words.split(" × "))
+    return width, height
 
 
 def _seen(pixels):
@@ -142,7 +168,7 @@ def _blurred(parts, sharpness):
     return tuple(parts.files[k] for k in np.flatnonzero(sharpness < BLURRED * np.median(sharpness)))
 
 
-def _advice(parts, good, sizes, bits, unreadable, duplicates, alike, blurred):
+def _advice(parts, good, sizes, smallest, bits, unreadable, duplicates, alike, blurred):
     """What to mend, the most harmful first."""
     names, counts = np.unique(parts.names, return_counts=True)
     of_class = dict(zip(names.tolist(), counts.tolist()))
@@ -179,8 +205,7 @@ def _advice(parts, good, sizes, bits, unreadable, duplicates, alike, blurred):
         yield f"{of_class['']} photographs lie in no folder of a class, and are not learned from"
     if bits:
         yield f"files of 16 bits seem to use {bits} of them: say bits={bits}"
-    shapes = {tuple(map(int, size.split(" × "))) for size in sizes}
-    if len({round(width / height, 2) for width, height in shapes}) > 1:
+    if len({round(width / height, 2) for width, height in map(_sides, sizes)}) > 1:
         yield f"proportions differ ({', '.join(list(sizes)[:SHOWN])}): cut the photographs alike"
     if blurred:
         yield f"{_count(blurred)} far less sharp than most: {_named(blurred[:SHOWN])}"

@@ -1,7 +1,8 @@
 """What is said of one part, and its picture for the operator."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -61,6 +62,54 @@ class Verdict:
     heat: np.ndarray | None
     tiled: bool
     place: tuple[int, int] | None
+
+    @classmethod
+    def of(
+        cls,
+        row: Mapping[str, Any],
+        good: str,
+        limit: float,
+        *,
+        seen: np.ndarray,
+        heat: np.ndarray | None,
+        tiled: bool = False,
+    ) -> Self:
+        """Put together what was found.
+
+        Parameters
+        ----------
+        row : dict
+            Of the table that judging gives.
+        good : str
+            Name of the class of good parts.
+        limit : float
+            Largest score that passes.
+        seen, heat, tiled
+            As for the class.
+
+        Returns
+        -------
+        Verdict
+        """
+        passes, place = row["verdict"] == good, None
+        if heat is not None and not passes and heat.max() > 0:  # else no place is to blame
+            line, column = np.unravel_index(heat.argmax(), heat.shape)
+            place = int(column) + 1, int(line) + 1
+        return cls(
+            name=str(row["verdict"]),
+            passes=bool(passes),
+            score=float(row["score"]),
+            limit=limit,
+            nearest=str(row["nearest"]),
+            second=str(row["second"]),
+            distance=float(row["distance"]),
+            second_distance=float(row["second_distance"]),
+            why=str(row["why"]),
+            seen=seen,
+            heat=heat,
+            tiled=tiled,
+            place=place,
+        )
 
     def __repr__(self) -> str:
         where = "" if self.place is None else f"; place {self.place}"

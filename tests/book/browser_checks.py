@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from axe_playwright_python.sync_playwright import Axe
+from browsers import UNDRAWN, accessibility
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COLAB = "colab.research.google.com"
@@ -31,8 +31,6 @@ STICKING_OUT = """() => {
   const found = out.map((element) => element.outerHTML.slice(0, 120));
   return root.scrollWidth > root.clientWidth + 1 ? ["the page is too wide", ...found] : found;
 }"""
-
-UNDRAWN = """() => [...document.images].filter((image) => !image.naturalWidth).map((i) => i.src)"""
 
 # Drawings that are not seen as a whole, even where their box scrolls.
 CUT = """(drawings) => [...document.querySelectorAll(drawings)]
@@ -79,20 +77,6 @@ ONE_WORD_OF_A_KIND = """(words) => {
     kinds.add(kind);
   }
 }"""
-
-
-def accessibility(page, **options):
-    """What axe finds in a page that is more than minor, with the pointer out of the way."""
-    page.mouse.move(0, 0)
-    # Without preload axe doesn't fetch the style sheets anew, from addresses of its own making.
-    options |= {"preload": False, "resultTypes": ["violations"]}
-    violations = Axe().run(page, options=options).response["violations"]
-    return [
-        f"{violation['impact']}, {violation['id']}: {node['html'][:200]}"
-        for violation in violations
-        if violation["impact"] != "minor"
-        for node in violation["nodes"]
-    ]
 
 
 # Folded text is text, too; and what is about to appear is judged as it will look.

@@ -10,8 +10,10 @@ from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
 
+import browsers
 import page_checks
 import pytest
+from browsers import SCREENS, listen
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CANARIES = ROOT / "tests" / "book" / "canaries"
@@ -19,28 +21,6 @@ CANARIES = ROOT / "tests" / "book" / "canaries"
 CONTENTS = re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))
 TEXTS = [f"{file}.html" for file in dict.fromkeys([*CONTENTS, "genindex"])]
 PAGES = [*TEXTS, "search.html"]
-
-BROWSERS = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
-FLAGS = [
-    # There is no other host, so a page that leans on one is seen to fail.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    "--no-sandbox",  # root has none; the pages are our own
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-SCREENS = {
-    "desktop": {"viewport": {"width": 1280, "height": 900}},
-    "phone": {
-        "viewport": {"width": 390, "height": 844},
-        "device_scale_factor": 2,
-        "is_mobile": True,
-        "has_touch": True,
-    },
-}
 
 
 def built_book():
@@ -90,21 +70,14 @@ def canaries(html, tmp_path_factory):
 @pytest.fixture(scope="session")
 def missing():
     """Skip checks for which something is missing; fail them where they are required."""
-    return pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+    return browsers.missing
 
 
 @pytest.fixture(scope="session")
-def browser(missing):
+def browser():
     """Chromium or Chrome, whichever is installed."""
-    from playwright.sync_api import sync_playwright
-
-    program = next((path for path in map(shutil.which, BROWSERS) if path), None)
-    if program is None:
-        missing("no Chromium and no Chrome here; scripts/install_browser.sh installs one")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+    with browsers.started_browser() as browser:
         yield browser
-        browser.close()
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -142,21 +115,6 @@ class View(NamedTuple):
     screen: str
     page: object
     complaints: list
-
-
-def listen(page, complaints):
-    """Note every error of a script and every request that came to nothing."""
-
-    def unserved(request):
-        if request.failure != "net::ERR_ABORTED":  # the reader has left the page meanwhile
-            complaints.append(f"not served: {request.url}")
-
-    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(f"uncaught: {error}"))
-    page.on("requestfailed", unserved)
-    page.on(
-        "response", lambda r: complaints.append(f"{r.status}: {r.url}") if r.status >= 400 else 0
-    )
 
 
 @pytest.fixture

@@ -1,0 +1,243 @@
+"""Judge parts by the ONNX file of a station: with ONNX Runtime, NumPy and Pillow, and little else.
+
+Neither PyTorch nor scikit-learn is loaded, so that the first verdict comes in less than a second.
+"""
+
+import base64
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from snnlib.extras import extra
+from snnlib.station.arrays import Arrays
+from snnlib.station.checks import Checks
+from snnlib.station.deployment import start_onnx
+from snnlib.station.looking import Source, prepared_batches
+from snnlib.station.parts import Parts, as_parts
+from snnlib.station.preparation import Preparation, in_16_bits
+from snnlib.station.rule import Rule
+from snnlib.station.verdict import INVALID, Verdict
+
+if TYPE_CHECKING:
+    with extra("station"):
+        import onnxruntime
+
+__all__ = ["FORMAT", "METADATA", "PARTS", "Judge", "load_judge"]
+
+#: Number of the format of a station's ONNX file. What has a higher one is refused.
+FORMAT = 1
+#: Key of the file's metadata under which all that is told about the station stands, as JSON.
+METADATA = "snnlib"
+#: Name of the input: prepared parts.
+PARTS = "parts"
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Judges as the station does that was written; on one processor core.
+
+    Attributes
+    ----------
+    session : onnxruntime.InferenceSession
+        The graph.
+    told : dict
+        What its metadata say: what the properties give, and ``checks``.
+    """
+
+    session: "onnxruntime.InferenceSession"
+    told: dict[str, Any]
+
+    @property
+    def good(self) -> str:
+        """Name of the class of good parts."""
+        return self.told["good"]
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of all classes that it knows, sorted."""
+        return self.told["classes"]
+
+    @property
+    def rule(self) -> Rule:
+        """What passes, and how its limit was set."""
+        return Rule(**self.told["rule"])
+
+    @property
+    def limit(self) -> float:
+        """Largest score that passes."""
+        return self.rule.limit
+
+    @property
+    def made(self) -> dict[str, Any]:
+        """Of what parts the station was made and by what code, and when."""
+        return self.told["made"]
+
+    @property
+    def made_from(self) -> np.ndarray:
+        """Marks of all these parts, shape (n,), uint64, as `snnlib.station.provenance` has them."""
+        return np.frombuffer(base64.b64decode(self.told["made_from"]), dtype="<u8")
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What about the parts deserved doubt when the station was made."""
+        return tuple(self.told["doubts"])
+
+    @property
+    def whole_numbers(self) -> bool:
+        """Whether its features are in 8-bit whole numbers."""
+        return self.told["whole_numbers"]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Channels, height and width of a prepared part."""
+        return tuple(self.session.get_inputs()[0].shape[1:])
+
+    @property
+    def preparation(self) -> Preparation | Arrays:
+        """How a part becomes what the graph takes."""
+        settings = dict(self.told["preparation"])
+        if "largest" in settings:
+            return Arrays(self.shape, settings["largest"])
+        for name in ("size", "crop"):
+            settings[name] = settings[name] and tuple(settings[name])
+        return Preparation(**settings)
+
+    def judge(self, source: Source, progress: bool = False) -> list[dict[str, Any]]:
+        """Judge many parts, one after the other.
+
+        Parameters
+        ----------
+        source, progress
+            As for `snnlib.station.station.Station.judge`.
+
+        Returns
+        -------
+        list of dict
+            For each part what a row of the station's table holds.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As there.
+        """
+        if not isinstance(source, np.ndarray) and isinstance(self.preparation, Preparation):
+            source = as_parts(source)
+        words, rows = "judging" if progress else None, {}
+        for batch in prepared_batches(source, self.preparation, self.shape, words):
+            for position, why in batch.faults.items():
+                rows[position] = self._row(None, why)
+            for k, position in enumerate(batch.positions.tolist()):
+                rows[position] = self._row(*self._seen(batch, k))
+        in_order = [rows[position] for position in sorted(rows)]
+        if isinstance(source, Parts):
+            return [{"file": str(file)} | row for file, row in zip(source.files, in_order)]
+        return in_order
+
+    def explain(self, part: str | Path | np.ndarray) -> Verdict:
+        """Judge one part, and find what speaks most against it.
+
+        Parameters
+        ----------
+        part : path or ndarray
+            A file, a frame (h, w) or (h, w, 3), or a part (c, h, w).
+
+        Returns
+        -------
+        Verdict
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `judge`; if a file can't be read.
+        """
+        alone = part[None] if isinstance(part, np.ndarray) else [part]
+        (batch,) = prepared_batches(alone, self.preparation, self.shape)
+        if batch.faults:
+            raise ValueError(batch.faults[0])
+        found, why = self._seen(batch, 0)
+        heat = None if found is None or why or "heat" not in found else found["heat"][0]
+        row = self._row(found, why)
+        return Verdict.of(row, self.good, self.limit, seen=batch.images[0], heat=heat)
+
+    def _seen(self, batch, k):
+        """What the graph says of one part of a batch, and why it is not judged."""
+        part = batch.photographs[k].pixels if batch.photographs else batch.images[k]
+        taken = self.session.get_inputs()[0].type
+        if taken == "tensor(uint16)":
+            part = in_16_bits(part)
+        elif part.dtype == np.uint16:
+            return None, "it has 16 bits, and the station was made from photographs of 8"
+        begun = time.perf_counter()
+        values = self.session.run(None, {PARTS: part[None]})
+        names = [end.name for end in self.session.get_outputs()]
+        found = dict(zip(names, values)) | {"ms": 1000 * (time.perf_counter() - begun)}
+        if found["verdict"][0] != INVALID:
+            return found, ""
+        low, high = map(np.array, self.told["checks"])
+        return found, Checks(low, high).fault(found["measured"][0])
+
+    def _row(self, found, why):
+        classes = self.classes
+        if why:  # not judged
+            found = {"verdict": [INVALID], "score": [np.nan], "ms": np.nan}
+            to_each, names = np.full(len(classes) + 1, np.nan), [""] * (len(classes) + 1)
+        else:
+            to_each, names = np.append(found["distances"][0], np.nan), [*classes, ""]
+        first, second = np.argsort(to_each, kind="stable")[:2]  # NaN comes last
+        row = {
+            "verdict": str(found["verdict"][0]),
+            "score": float(found["score"][0]),
+            "nearest": names[first],
+            "distance": float(to_each[first]),
+            "second": names[second],
+            "second_distance": float(to_each[second]),
+            "to_good": float(to_each[classes.index(self.good)]),
+        }
+        if self.told["rule"]["strange_scale"] is not None:
+            row["strangest"] = float(found.get("strangest", [np.nan])[0])
+        return row | {"ms": found["ms"], "why": why}
+
+
+def load_judge(file: str | Path) -> Judge:
+    """Take a station from its ONNX file.
+
+    Parameters
+    ----------
+    file : path
+        Written by `snnlib.station.exporting.export_station`.
+
+    Returns
+    -------
+    Judge
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it can't be read, holds no station, or comes from a newer version.
+    """
+    try:
+        session = start_onnx(file, narrow=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # ONNX Runtime has an error of its own for each way to be broken
+        raise ValueError(
+            f"{file} can't be read: it is no ONNX file, or a damaged one ({error})"
+        ) from error
+    words = session.get_modelmeta().custom_metadata_map.get(METADATA)
+    if words is None:
+        raise ValueError(
+            f"{file} holds a network, but no station: it tells no classes and no limit"
+        )
+    told = json.loads(words)
+    if told["format"] != FORMAT:
+        raise ValueError(
+            f"{file} was written by {told['library']} in format {told['format']}, this version of "
+            f"snnlib reads format {FORMAT}: install one that is at least as new"
+        )
+    return Judge(session, told)

@@ -1,0 +1,243 @@
+"""The report says what the qualification says, shows what went wrong, and needs no network."""
+
+import base64
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bs4 import BeautifulSoup
+from drawn_parts import write_lots
+from PIL import Image
+from qualified_parts import CHIPPED, ODD, label, small_station
+
+from snnlib.evaluation import escapes, false_alarms
+from snnlib.station.parts import Parts
+from snnlib.station.qualification import qualify
+from snnlib.station.report import write_report
+
+
+@pytest.fixture(scope="module")
+def station(tmp_path_factory):
+    return small_station(tmp_path_factory.mktemp("learned"))
+
+
+@pytest.fixture(scope="module")
+def found(station, tmp_path_factory):
+    return qualify(station, Parts.read(label(tmp_path_factory.mktemp("labelled"))))
+
+
+def parsed(found, folder):
+    write_report(found, folder / "report.html")
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    return BeautifulSoup(text, "html.parser")
+
+
+@pytest.fixture(scope="module")
+def page(found, tmp_path_factory):
+    return parsed(found, tmp_path_factory.mktemp("report"))
+
+
+def section(page, name):
+    return page.find(id=name).find_parent("section")
+
+
+def words(element):
+    return " ".join(element.get_text(" ").split())
+
+
+def table(page, name):
+    """Texts of the cells of the table in a section, by row and column."""
+    rows = [
+        [words(cell) for cell in row.find_all(["th", "td"])]
+        for row in section(page, name).table.find_all("tr")
+    ]
+    return {row[0]: dict(zip(rows[0][1:], row[1:], strict=True)) for row in rows[1:]}
+
+
+def percent(value):
+    return f"{100 * value:.2f} %"
+
+
+def test_the_answer_comes_first_and_is_that_of_evaluation(page, found):
+    judged = found.table
+    assert page.find("section") == section(page, "answer")
+    boxes = section(page, "answer").select(".answer")
+    for box, figure, wrong in [
+        (boxes[0], escapes, (judged.true != "OK") & (judged.verdict == "OK")),
+        (boxes[1], false_alarms, (judged.true == "OK") & (judged.verdict != "OK")),
+    ]:
+        estimate = figure(judged.true, judged.verdict, lots=judged.lot)
+        there = sum((judged.true == "OK") == (figure is false_alarms))
+        assert words(box.select_one(".figure")) == f"{sum(wrong)} of {there}"
+        for value in (estimate.value, estimate.low, estimate.high):
+            assert percent(value) in words(box)
+        assert "The parts are of 2 lots" in words(box)
+
+
+def test_all_doubts_are_told(page, found, station):
+    told = [words(item) for item in section(page, "doubts").find_all("li")]
+    assert told == [" ".join(doubt.split()) for doubt in (*found.doubts, *station.doubts)]
+    assert len(found.doubts) > 2
+
+
+def test_the_tables_are_those_of_the_qualification(page, found):
+    for name, row in found.confusion.iterrows():
+        assert table(page, "verdicts")[name] == {k: str(count) for k, count in row.items()}
+    lots = table(page, "lots")
+    assert list(lots) == ["c", "d"]
+    for (lot, good), row in found.by_lot.iterrows():
+        cell = lots[lot]["False alarms" if good else "Escapes"]
+        ends = f"({100 * row.low:.2f} to {100 * row.high:.2f})"
+        assert cell == f"{row.errors:.0f} of {row.parts:.0f}: {percent(row.share)} {ends}"
+    classes = table(page, "classes")
+    assert list(classes) == ["OK", "dent", f"{ODD} (not known to the station)", "バリ"]
+    assert classes["dent"]["Named"] == str(found.confusion.loc["dent", "dent"])
+    assert classes["OK"]["Not judged"] == "1"
+    proofs = table(page, "proof")
+    assert [row["Bound"] for row in proofs.values()] == [percent(b) for b in found.proofs.bound]
+    assert "59 parts prove less than 5 %, 299 parts prove less than 1 %" in words(
+        section(page, "proof")
+    )
+    for one in page.find_all("table"):
+        assert one.caption.get_text()
+        assert all(head["scope"] in ("row", "col") for head in one.find_all("th"))
+
+
+def test_each_error_is_there_with_its_pictures(page, found):
+    figures = section(page, "errors").find_all("figure")
+    positions = np.concatenate(list(found.errors.values()))
+    assert len(figures) == len(positions)
+    for figure, row in zip(figures, found.table.iloc[positions].itertuples()):
+        told = words(figure.figcaption)
+        assert figure.select_one(".file").get_text() == "/".join(Path(row.file).parts[-3:])
+        assert f"Class {row.true} ," in told
+        if row.why:
+            assert "not judged: " in told
+            assert row.file not in told  # nobody needs to know whose folder it was
+            assert not figure.find("img")
+        else:
+            assert f"judged {row.verdict} ." in told
+            assert f"Score {row.score:.3f}, limit {found.station.limit:.3f}." in told
+            photograph, heat = figure.find_all("img")
+            assert photograph["alt"].startswith(f"Photograph of a part of {row.true}, ")
+            assert re.search(r"most unusual place is .*, at \d+\.\d\d times", heat["alt"])
+    heads = [words(head) for head in section(page, "errors").find_all("h3")]
+    counts = [len(where) for where in found.errors.values()]
+    names = ("Escapes", "False alarms", "Wrong names", "Not judged")
+    assert heads == [f"{name}: {count}" for name, count in zip(names, counts)]
+
+
+def opened(image):
+    head, _, data = image["src"].partition(",")
+    assert head == "data:image/jpeg;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+        return np.asarray(picture.convert("RGB"), dtype=float)
+
+
+def test_pictures_are_the_parts_and_the_heat_lies_over_them(page, found):
+    """A false alarm is a dent here, which the heat covers."""
+    image, heated = section(page, "errors").find_all("figure")[3].find_all("img")
+    file = found.table.file[found.errors["false alarm"][0]]
+    with Image.open(file) as photograph:
+        expected = np.asarray(photograph.convert("RGB").resize((360, 360), 0), dtype=float)
+    plain, covered = opened(image), opened(heated)
+    assert plain.shape == covered.shape == (360, 360, 3)
+    assert abs(plain - expected).mean() < 6  # JPEG
+    assert abs(covered - plain).mean() > 10
+
+
+def test_limit_samples_are_shown_in_their_order(page, found):
+    files = [words(file) for file in section(page, "limit").select(".file")]
+    expected = [Path(found.table.file[k]).parts[-3:] for k in found.limit_samples]
+    assert files == ["/".join(parts) for parts in expected]
+
+
+def test_where_all_comes_from(page, found, station):
+    told = words(section(page, "provenance"))
+    for made in (found.judged, station.made):
+        for name in ("date", "data", "code", "library"):
+            assert made[name] in told
+    assert f"Limit {station.limit:.3f}" in words(section(page, "station"))
+    assert station.rule.calibration in words(section(page, "station"))
+
+
+def test_nothing_is_fetched(page):
+    policy = page.find("meta", attrs={"http-equiv": True})["content"]
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert not page.find_all(["script", "link", "iframe", "object", "video", "audio"])
+    assert all(image["src"].startswith("data:") for image in page.find_all("img"))
+    assert all(link["href"].startswith("#") for link in page.find_all("a"))
+    assert all(page.find(id=link["href"][1:]) for link in page.find_all("a"))
+    assert not re.search(r"https?:|url\(|@import", str(page))
+
+
+def test_the_page_is_sound(page):
+    assert page.html["lang"] == "en"
+    assert page.title.get_text().startswith("Qualification of a station, 2")
+    assert len(page.find_all("h1")) == 1
+    ids = [element["id"] for element in page.find_all(id=True)]
+    assert len(ids) == len(set(ids))
+    names = [e["aria-labelledby"] for e in page.find_all(attrs={"aria-labelledby": True})]
+    assert set(names) <= set(ids)
+
+
+def test_names_are_text_and_never_markup(page):
+    text = page.get_text()
+    assert ODD in text
+    assert "バリ" in text
+    assert f"d/OK/{CHIPPED}" in text
+    assert not page.find("x")
+
+
+def test_good_parts_of_one_lot(station, tmp_path):
+    page = parsed(
+        qualify(station, Parts.read(write_lots(tmp_path / "parts", {("c", "OK"): 8}, seed=5))),
+        tmp_path,
+    )
+    of_escapes, of_alarms = section(page, "answer").select(".answer")
+    assert words(of_escapes.select_one(".figure")) == "not known"
+    assert "0 %" not in words(of_escapes)
+    assert "The parts are of one lot, and the interval says nothing about" in words(of_alarms)
+    assert "so nothing is proved" in words(section(page, "proof"))
+    assert table(page, "lots")["c"]["Escapes"] == "no part"
+    assert len(section(page, "limit").find_all("figure")) >= 4
+
+
+def test_a_station_without_evidence_has_no_heat_map(tmp_path):
+    station = small_station(tmp_path / "learned", evidence=False)
+    page = parsed(qualify(station, Parts.read(label(tmp_path / "labelled"))), tmp_path)
+    assert "so it has no heat map" in words(section(page, "errors"))
+    assert "It is the distance to the nearest anchor" in words(section(page, "words"))
+    figures = section(page, "errors").find_all("figure")
+    assert [len(figure.find_all("img")) for figure in figures] == [1] * (len(figures) - 1) + [0]
+
+
+def test_nothing_that_can_be_read(station, tmp_path):
+    (tmp_path / "parts" / "OK").mkdir(parents=True)
+    (tmp_path / "parts" / "OK" / "a.png").write_bytes(b"no picture")
+    page = parsed(qualify(station, Parts.read(tmp_path / "parts")), tmp_path)
+    assert words(section(page, "answer").select(".answer .figure")[1]) == "1 of 1"
+    assert words(section(page, "errors").figcaption).startswith(
+        "parts/OK/a.png Class OK , not judged"
+    )
+    assert "There is no picture of it." in words(section(page, "errors").figure)
+    assert list(table(page, "lots")) == ["without a name"]
+    assert not section(page, "limit").figure
+
+
+def test_a_folder_that_is_not_there_yet_is_made(found, tmp_path):
+    write_report(found, tmp_path / "new" / "report.html")
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["report.html"]
+
+
+def test_without_jinja2_it_is_told_what_to_install():
+    code = (
+        "import sys; sys.modules['jinja2'] = None; "
+        "from snnlib.station.report import write_report; write_report(None, 'a.html')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "jinja2 is missing, which comes with the extra 'station' of snnlib" in done.stderr
