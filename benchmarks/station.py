@@ -130,7 +130,7 @@ def write_line(folder, seed):
     """Photographs of nine pins in three lots; bends are from large to hardly there."""
     rng = np.random.default_rng(seed)
     for number, ((lot, name), count) in enumerate(LINE.items()):
-        amounts = rng.integers(4, 15, count) if lot == "lot_3" else np.full(count, 14)
+        amounts = rng.integers(8, 21, count) if lot == "lot_3" else np.full(count, 20)
         bent = [f"{rng.integers(1, 4)}2X{rng.choice(['', '-'])}{amount:02}" for amount in amounts]
         brightness, right = LIGHT[lot]
         light = Lot(brightness=brightness, placement=(right, -right))
@@ -190,13 +190,13 @@ def on_a_line(folder, evidence, seed):
     ]
     figures |= passes_of(judges, np.stack(prepared))
     figures |= {f"{kind}_mib": (folder / files[kind]).stat().st_size / 2**20 for kind in judges}
-    said = {
-        kind: np.array([row["verdict"] for row in judge.judge(judged)])
-        for kind, judge in judges.items()
-    }
+    rows = {kind: judge.judge(judged) for kind, judge in judges.items()}
+    said = {kind: np.array([row["verdict"] for row in told]) for kind, told in rows.items()}
     bent = judged.names == "bent"
     stopped = {kind: verdicts != "OK" for kind, verdicts in said.items()}
     for kind in judges:
+        scores = np.array([row["score"] for row in rows[kind]])
+        figures[f"{kind}_auc"] = roc_auc(scores[~bent], scores[bent], seed=SEED).value
         figures[f"{kind}_escapes"] = float((~stopped[kind])[bent].mean())
         figures[f"{kind}_false_alarms"] = float(stopped[kind][~bent].mean())
     for name, those in (("escapes", bent), ("false_alarms", ~bent)):

@@ -121,42 +121,67 @@ def test_a_new_defect_from_five_photographs(station, tmp_path):
     assert taught["classes"] == ["OK", "blot", "dent", "バリ"]
 
 
+def go_on(folder, station):
+    """Qualify the station on what it learned from, which is told; judge that by its ONNX file."""
+    found = told("qualify", station, folder, "-o", folder.parent / "report.html", code=1)
+    count = len(list(folder.rglob("*.png")))
+    assert found["doubts"][0].startswith(f"the station was made from {count} of the {count} parts")
+    file = station.with_suffix(".onnx")
+    told("export", station, "-o", file)
+    judged = CliRunner().invoke(app, ["judge", str(file), str(folder), "--json"])
+    parts = json.loads(judged.stdout)["parts"]
+    assert [part["verdict"] for part in parts] == load_station(station).judge(
+        folder
+    ).verdict.tolist()
+    return found
+
+
 def test_good_parts_of_one_lot_are_a_beginning(tmp_path):
-    write(tmp_path / "OK", frames(30, 0))
-    said, _ = run("check", tmp_path, code=1)
+    folder, station = tmp_path / "parts", tmp_path / "a.station"
+    write(folder / "OK", frames(30, 0))
+    said, _ = run("check", folder, code=1)
     assert "good parts are of one lot only" in said
-    said, _ = run("train", tmp_path, "-o", tmp_path / "a.station", *SMALL[:2])
+    said, _ = run("train", folder, "-o", station, *SMALL[:2])
     assert "set by the last 6 good parts" in said
     assert "- doubt: there are good parts of one lot only" in said
+    found = go_on(folder, station)
+    assert found["escapes"] is None
+    assert found["false_alarms"]["lots"] == 1
 
 
 @pytest.mark.parametrize("size", [(480, 640), (1080, 1920)])
 def test_large_photographs_are_brought_to_a_size(tmp_path, size):
     rng = np.random.default_rng(0)
-    write(tmp_path / "OK", [draw(rng, size=size) for _ in range(12)])
-    made = told("train", tmp_path, "-o", tmp_path / "a.station", *SMALL[:2])
+    folder, station = tmp_path / "parts", tmp_path / "a.station"
+    write(folder / "OK", [draw(rng, size=size) for _ in range(12)])
+    made = told("train", folder, "-o", station, *SMALL[:2])
     assert made["made"]["classes"] == {"OK": 12}
+    go_on(folder, station)
 
 
 def test_sizes_and_proportions_that_differ_are_told(tmp_path):
     rng = np.random.default_rng(0)
-    write(tmp_path / "OK", [draw(rng, size=(64, 64 + 32 * (k % 2))) for k in range(12)])
-    said, _ = run("check", tmp_path, code=1)
+    folder, station = tmp_path / "parts", tmp_path / "a.station"
+    write(folder / "OK", [draw(rng, size=(64, 64 + 32 * (k % 2))) for k in range(12)])
+    said, _ = run("check", folder, code=1)
     assert "proportions differ (64 × 64, 96 × 64): cut the photographs alike" in said
     cut = ["--crop", "0,0,64,64", *SMALL[:2]]
-    assert told("train", tmp_path, "-o", tmp_path / "a.station", *cut)["made"]["parts"] == 12
+    assert told("train", folder, "-o", station, *cut)["made"]["parts"] == 12
+    go_on(folder, station)
 
 
 def test_deep_files_are_told(tmp_path):
     grey = frames(12, 0)[..., 0].astype(np.uint16) * 16
-    (tmp_path / "OK").mkdir()
+    folder, station = tmp_path / "parts", tmp_path / "a.station"
+    (folder / "OK").mkdir(parents=True)
     for k, image in enumerate(grey):
-        Image.fromarray(image).save(tmp_path / "OK" / f"{k}.png")
-    said, _ = run("check", tmp_path, code=1)
+        Image.fromarray(image).save(folder / "OK" / f"{k}.png")
+    said, _ = run("check", folder, code=1)
     assert "files of 16 bits seem to use 12 of them: say bits=12" in said
-    _, complaint = run("train", tmp_path, "-o", tmp_path / "a.station", code=2)
+    _, complaint = run("train", folder, "-o", station, code=2)
     assert "12" in complaint
-    run("train", tmp_path, "-o", tmp_path / "a.station", "--bits", "12", *SMALL[:2])
+    run("train", folder, "-o", station, "--bits", "12", *SMALL[:2])
+    go_on(folder, station)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +195,8 @@ def test_deep_files_are_told(tmp_path):
         (["judge", "few.station", "few"], "few.station can't be read (No such file"),
         (["judge", "there.station", "few"], "there.station can't be read: it is no file of a"),
         (["add", "there.station", "few", "-o", "there.station"], "is there already"),
+        (["export", "few.station", "-o", "a.onnx"], "few.station can't be read (No such file"),
+        (["qualify", "few.station", "few", "-o", "a.html"], "few.station can't be read (No such"),
         (
             ["train", "few", "-o", "a.station", "--false-alarms", "many"],
             "Invalid value for '--false-alarms'",
@@ -366,7 +393,7 @@ def test_what_can_not_be_exported_or_judged(station, onnx, tmp_path):
     (tmp_path / "cell.onnx").write_bytes(b"nothing")
     (part,) = write(tmp_path / "new", frames(1, 8))
     _, said = run("judge", tmp_path / "cell.onnx", part, code=2)
-    assert "no ONNX file, or a damaged one" in said
+    assert "no ONNX file of a station, or a damaged one" in said
     _, said = run("judge", tmp_path / "gone.onnx", part, code=2)
     assert "gone.onnx" in said
     assert "gone.onnx" in told("judge", tmp_path / "gone.onnx", part, code=2)["error"]

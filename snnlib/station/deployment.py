@@ -25,7 +25,8 @@ INPUT, OUTPUT = "parts", "embeddings"
 WEIGHTED = ["MatMul", "Gemm", "Conv"]  # layers whose weights become whole numbers
 # Of a backbone also what bends and adds: a range that is taken before values are cut at 0 and 6
 # would be spent on what is cut off.
-OF_BACKBONES, IN_FLOAT = ["Conv", "Clip", "Add"], 3  # convolutions, the first ones, that stay
+OF_BACKBONES = ["Conv", "Clip", "Add"]
+IN_FLOAT = 6  # one in so many convolutions of a backbone stays in floating point, the first ones
 OPSET = 20
 
 
@@ -93,7 +94,7 @@ def quantise(file: str | Path, small: str | Path, parts: np.ndarray) -> None:
     values = ({INPUT: part[None]} for part in np.asarray(parts, dtype=np.float32))
     with TemporaryDirectory(dir=Path(small).parent) as folder:
         half_written = Path(folder) / Path(small).name
-        _quantise(file, half_written, values, WEIGHTED)
+        _quantise(file, half_written, values, backbone=False)
         half_written.replace(small)
 
 
@@ -102,8 +103,8 @@ def quantised_maps(
 ) -> "onnx.ModelProto":
     """Turn a backbone into 8-bit whole numbers, with the ranges that some photographs give it.
 
-    What bends and adds goes with the convolutions. The first three of these stay in floating point:
-    they see raw pixels and take little time. Weights take 7 of the 8 bits, so that no processor
+    What bends and adds goes with the convolutions. The first sixth of these stays in floating
+    point: whatever they lose, all others miss. Weights take 7 of the 8 bits, so that no processor
     overflows where it adds products up in 16 bits, and none has to be told to take wider ones.
 
     Parameters
@@ -130,7 +131,7 @@ def quantised_maps(
     with TemporaryDirectory() as folder:
         file, small = Path(folder, "large.onnx"), Path(folder, "small.onnx")
         onnx.save(model, file)
-        _quantise(file, small, _in_range(images, name), OF_BACKBONES, IN_FLOAT, narrow=True)
+        _quantise(file, small, _in_range(images, name), backbone=True)
         return onnx.load(small)
 
 
@@ -148,8 +149,8 @@ def _in_range(images, name):
         raise ValueError("there is no photograph to take ranges from")
 
 
-def _quantise(file, small, values, kinds, in_float=0, *, narrow=False):
-    """Write a network in whole numbers, but for the first convolutions and what is among them."""
+def _quantise(file, small, values, *, backbone):
+    """Write a network in whole numbers; of a backbone the first convolutions stay."""
     with extra("station"):
         import onnx
         from onnxruntime.quantization import QuantType, quantize_static
@@ -160,7 +161,7 @@ def _quantise(file, small, values, kinds, in_float=0, *, narrow=False):
         quant_pre_process(str(file), str(prepared), skip_symbolic_shape=True)
         nodes = onnx.load(prepared).graph.node
         convolutions = [k for k, node in enumerate(nodes) if node.op_type == "Conv"]
-        kept = nodes[: convolutions[in_float]] if in_float else []
+        kept = nodes[: convolutions[len(convolutions) // IN_FLOAT]] if backbone else []
         quantize_static(
             str(prepared),
             str(small),
@@ -168,9 +169,9 @@ def _quantise(file, small, values, kinds, in_float=0, *, narrow=False):
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            op_types_to_quantize=kinds,
+            op_types_to_quantize=OF_BACKBONES if backbone else WEIGHTED,
             nodes_to_exclude=[node.name for node in kept],
-            reduce_range=narrow,
+            reduce_range=backbone,
         )
 
 
@@ -184,13 +185,13 @@ class _Reader:
         return next(self.left, None)
 
 
-def start_onnx(file: str | Path, *, narrow: bool = False) -> "onnxruntime.InferenceSession":
+def start_onnx(file: str | Path | bytes, *, narrow: bool = False) -> "onnxruntime.InferenceSession":
     """Load a network for one processor core.
 
     Parameters
     ----------
-    file : path
-        From `export_onnx` or `quantise`.
+    file : path, or bytes
+        From `export_onnx` or `quantise`; or what is in such a file.
     narrow : bool, default False
         Whether its weights are in floating point or narrow enough, as `quantised_maps` has them,
         so that no sum of products of 8 bits overflows.
@@ -208,7 +209,7 @@ def start_onnx(file: str | Path, *, narrow: bool = False) -> "onnxruntime.Infere
     with extra("station"):
         import onnxruntime
 
-    if not Path(file).is_file():
+    if not isinstance(file, bytes) and not Path(file).is_file():
         raise FileNotFoundError(f"no network in {file}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -216,7 +217,8 @@ def start_onnx(file: str | Path, *, narrow: bool = False) -> "onnxruntime.Infere
         # Without instructions for it (VNNI) a processor adds products of bytes up in 16 bits, which
         # overflow; this has it take wider ones, which are slower on all processors.
         options.add_session_config_entry("session.x64quantprecision", "1")
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    model = file if isinstance(file, bytes) else str(file)
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def run_onnx(session: "onnxruntime.InferenceSession", parts: np.ndarray) -> np.ndarray:

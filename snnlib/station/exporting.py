@@ -18,7 +18,7 @@ from snnlib.station.arrays import Arrays
 from snnlib.station.deployment import export_onnx
 from snnlib.station.evidence import PatchEvidence
 from snnlib.station.features import EmbeddingFeatures, MapFeatures
-from snnlib.station.judging import FORMAT, METADATA, PARTS, load_judge
+from snnlib.station.judging import FORMAT, METADATA, PARTS, load_judge, sealed
 from snnlib.station.looking import prepared_batches, sound
 from snnlib.station.onnx_graph import End, Graph
 from snnlib.station.parts import Parts
@@ -67,7 +67,7 @@ def export_station(station: Station, file: str | Path) -> None:
     """
     model = _model(station)
     with written_whole(file) as unfinished:
-        unfinished.write_bytes(model.SerializeToString())
+        unfinished.write_bytes(sealed(model.SerializeToString()))
         _check(station, unfinished)
 
 
@@ -291,6 +291,7 @@ def _told(station):
         prepared = asdict(station.preparation)
     checks = station.checks
     return {
+        "checksum": "0" * 64,  # first, and written over
         "format": FORMAT,
         "library": library(),
         "good": station.good,

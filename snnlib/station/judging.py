@@ -4,7 +4,9 @@ Neither PyTorch nor scikit-learn is loaded, so that the first verdict comes in l
 """
 
 import base64
+import hashlib
 import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     with extra("station"):
         import onnxruntime
 
-__all__ = ["FORMAT", "METADATA", "PARTS", "Judge", "load_judge"]
+__all__ = ["FORMAT", "METADATA", "PARTS", "Judge", "load_judge", "sealed"]
 
 #: Number of the format of a station's ONNX file. What has a higher one is refused.
 FORMAT = 1
@@ -34,6 +36,8 @@ FORMAT = 1
 METADATA = "snnlib"
 #: Name of the input: prepared parts.
 PARTS = "parts"
+# The checksum is one of the file with zeros in its place, and comes first in the metadata.
+SEAL = re.compile(rb'"checksum": "([0-9a-f]{64})"')
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +206,38 @@ class Judge:
         return row | {"ms": found["ms"], "why": why}
 
 
+def sealed(content: bytes) -> bytes:
+    """Put a checksum into what is to be a file.
+
+    Parameters
+    ----------
+    content : bytes
+        A graph whose metadata begin with a ``checksum`` of 64 zeros.
+
+    Returns
+    -------
+    bytes
+        The same with the checksum in their place, which is one of the `content`.
+
+    Raises
+    ------
+    ValueError
+        If there is no place for it.
+    """
+    found = SEAL.search(content)
+    if found is None:
+        raise ValueError("the metadata have no place for a checksum")
+    return content[: found.start(1)] + _checksum(content, found) + content[found.end(1) :]
+
+
+def _checksum(content, found):
+    """SHA-256 of a file with zeros in the place of its checksum, in hexadecimal."""
+    digest = hashlib.sha256(content[: found.start(1)])
+    digest.update(b"0" * 64)
+    digest.update(content[found.end(1) :])
+    return digest.hexdigest().encode()
+
+
 def load_judge(file: str | Path) -> Judge:
     """Take a station from its ONNX file.
 
@@ -219,22 +255,19 @@ def load_judge(file: str | Path) -> Judge:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it can't be read, holds no station, or comes from a newer version.
+        If it can't be read, holds no station, comes from a newer version, or a single bit of it has
+        changed.
     """
-    try:
-        session = start_onnx(file, narrow=True)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # ONNX Runtime has an error of its own for each way to be broken
-        raise ValueError(
-            f"{file} can't be read: it is no ONNX file, or a damaged one ({error})"
-        ) from error
-    words = session.get_modelmeta().custom_metadata_map.get(METADATA)
-    if words is None:
-        raise ValueError(
-            f"{file} holds a network, but no station: it tells no classes and no limit"
-        )
-    told = json.loads(words)
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"no station in {file}")
+    content = Path(file).read_bytes()
+    found = SEAL.search(content)
+    if found is None:
+        raise ValueError(f"{file} is no ONNX file of a station, or a damaged one")
+    if found[1] != _checksum(content, found):
+        raise ValueError(f"{file} is damaged: it is not what was written")
+    session = start_onnx(content, narrow=True)
+    told = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
     if told["format"] != FORMAT:
         raise ValueError(
             f"{file} was written by {told['library']} in format {told['format']}, this version of "
