@@ -73,6 +73,10 @@ def rows():
     result = f"fitted {raced['fit_ratio'].mean():.0f} times as fast"
     areas = f"ROC AUC {raced['auc'].mean():.3f} against {raced['peer_auc'].mean():.3f}"
     yield words, f"{result}, {areas}", len(raced), OWN_PARTS
+    line = read_results("station").where(case="one file, with evidence").runs
+    words = "a station as one file: from the command to the first verdict, then a photograph, on one core"
+    result = f"{line['float32_cold_s'].mean():.2f} s, then {line['float32_ms'].mean():.0f} ms"
+    yield words, result, len(line), OWN_PARTS
     whole = read_results("signing_off").where(case="whitening rounded first").runs
     times = f"{whole['speedup'].mean():.1f} times as fast"
     points = 100 * (whole["accuracy"] - whole["int8_accuracy"]).mean()

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.model_selection import train_test_split
 
 __all__ = ["ImageSet", "check_images", "check_labels"]
 
@@ -178,9 +179,6 @@ class ImageSet:
         ValueError
             If the classes do not fit into both parts.
         """
-        # It takes a second to load, for which whoever judges one part would wait.
-        from sklearn.model_selection import train_test_split
-
         rest, part = train_test_split(
             np.arange(len(self)), test_size=size, random_state=seed, stratify=self.labels
         )

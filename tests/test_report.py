@@ -5,8 +5,10 @@ import io
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
@@ -14,7 +16,9 @@ from drawn_parts import write_lots
 from PIL import Image
 from qualified_parts import CHIPPED, ODD, label, small_station
 
+from snnlib import plots
 from snnlib.evaluation import escapes, false_alarms
+from snnlib.quality.lots import proportion_by_lot
 from snnlib.station.parts import Parts
 from snnlib.station.qualification import qualify
 from snnlib.station.report import write_report
@@ -70,7 +74,9 @@ def test_the_answer_comes_first_and_is_that_of_evaluation(page, found):
         (boxes[0], escapes, (judged.true != "OK") & (judged.verdict == "OK")),
         (boxes[1], false_alarms, (judged.true == "OK") & (judged.verdict != "OK")),
     ]:
-        estimate = figure(judged.true, judged.verdict, lots=judged.lot)
+        of = (judged.true == "OK") == (figure is false_alarms)
+        estimate = proportion_by_lot(wrong[of], judged.lot[of])
+        assert estimate.value == figure(judged.true, judged.verdict).value
         there = sum((judged.true == "OK") == (figure is false_alarms))
         assert words(box.select_one(".figure")) == f"{sum(wrong)} of {there}"
         for value in (estimate.value, estimate.low, estimate.high):
@@ -241,3 +247,12 @@ def test_without_jinja2_it_is_told_what_to_install():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "jinja2 is missing, which comes with the extra 'station' of snnlib" in done.stderr
+
+
+def test_pictures_are_whole_whatever_the_style_of_figures(found, page, tmp_path):
+    with plt.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.use_style()
+        styled = parsed(found, tmp_path)
+    shown = [image["src"] for image in page.find_all("img")]
+    assert [image["src"] for image in styled.find_all("img")] == shown

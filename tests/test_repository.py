@@ -46,8 +46,8 @@ LEARNING = {
     "keras_triplets": {"extras", "images"},
 }
 ROOMS = LEARNING | {
-    "quality": set(),
-    "station": {*LEARNING} - {"data", "keras_triplets", "array_cache"},
+    "quality": {"evaluation"},
+    "station": {*LEARNING, "quality"} - {"data", "keras_triplets", "array_cache"},
     "nsoartc": {*LEARNING, "station"},
     "book": {"extras"},
 }
@@ -66,6 +66,7 @@ NEEDED = {
     **{
         f"station.{module}": {"torch"}
         for module in (
+            "deployment",
             "exporting",
             "evidence",
             "features",

@@ -9,7 +9,8 @@ from drawn_parts import frames, write, write_lots
 from qualified_parts import CHIPPED, ODD, label, small_station
 from scipy import stats
 
-from snnlib.evaluation import escapes, false_alarms, proportion, proportion_by_lot
+from snnlib.evaluation import escapes, false_alarms, proportion
+from snnlib.quality.lots import proportion_by_lot
 from snnlib.station.exporting import export_station
 from snnlib.station.judging import load_judge
 from snnlib.station.parts import Parts
@@ -56,8 +57,12 @@ def test_the_table_is_that_of_judging(found, station, labelled):
 
 def test_the_figures_are_those_of_evaluation(found):
     table = found.table
-    assert found.escapes == escapes(table.true, table.verdict, lots=table.lot)
-    assert found.false_alarms == false_alarms(table.true, table.verdict, lots=table.lot)
+    bad, passes = table.true != "OK", table.verdict == "OK"
+    assert found.escapes == proportion_by_lot(passes[bad], table.lot[bad])
+    assert found.false_alarms == proportion_by_lot(~passes[~bad], table.lot[~bad])
+    for figure in (escapes, false_alarms):
+        of_all = figure(table.true, table.verdict).value
+        assert getattr(found, figure.__name__).value == of_all
     assert found.escapes.value >= 3 / 19
     assert found.by_kind.errors.tolist() == [
         sum(table.verdict[table.true != "OK"] == "OK"),

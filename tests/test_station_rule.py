@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snnlib.station.limits import conformal_limit, quantile_limit, tolerance_limit
-from snnlib.station.rule import LIMITS, Rule, set_rule
+from snnlib.station.rule import LIMITS, ROUNDING, Rule, set_rule
 
 SETTINGS = {"method": "quantile", "false_alarms": 0.02, "calibration": "parts of lot 'b'"}
 RULE = Rule(2.0, "quantile", 0.02, 50, "parts of lot 'b'", 3.0, 0.5)
@@ -23,6 +23,12 @@ def test_the_larger_half_counts():
     score = RULE.score(np.array([3.0, 6.0, 0.0]), np.array([0.25, 0.25, 2.0]))
     assert score.tolist() == [1, 2, 4]
     assert (RULE.reach, RULE.strange_limit) == (6, 1)
+
+
+def test_rounding_does_not_stop_the_part_that_set_the_limit():
+    scores = 2.0 * np.array([1, 1 + ROUNDING / 2, 1 + 2 * ROUNDING, np.nan, 0])
+    assert RULE.passes(scores).tolist() == [True, True, False, False, True]
+    assert RULE.passes(scores.astype(np.float32)).tolist() == [True, True, False, False, True]
 
 
 def test_without_evidence_the_distance_is_the_score():

@@ -1,4 +1,4 @@
-"""What a quality engineer reckons with: `costs` of a decision, and `control_charts` of a line.
+"""What a quality engineer reckons with: shares of `lots`, `costs` of a decision, `control_charts`.
 
 This room knows nothing of networks.
 """

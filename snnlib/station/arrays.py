@@ -5,8 +5,6 @@ from typing import Protocol
 
 import numpy as np
 
-from snnlib.images import check_images
-
 __all__ = ["Arrays", "Transform"]
 
 BEYOND = 10.0  # times the largest training value: then values are on another scale
@@ -67,6 +65,10 @@ class Arrays:
         ValueError
             If they have another shape or scale, or a value is not finite.
         """
+        from snnlib.images import (
+            check_images,  # it loads scikit-learn, which a judge can do without
+        )
+
         check_images(parts)
         if parts.shape[1:] != self.shape:
             parts = self._transformed(parts)

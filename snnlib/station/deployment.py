@@ -2,35 +2,30 @@
 
 import copy
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
+from torch import nn
 
 from snnlib.extras import extra
 from snnlib.images import check_images
 
-if TYPE_CHECKING:  # a network may be written where nothing runs it, and run where nothing writes it
+if TYPE_CHECKING:  # a network may be written where nothing runs it
     with extra("station"):
-        import onnx
         import onnxruntime
-    from torch import nn
 
-__all__ = ["export_onnx", "on_int8_grid", "quantise", "quantised_maps", "run_onnx", "start_onnx"]
+__all__ = ["export_onnx", "on_int8_grid", "quantise", "run_onnx", "start_onnx"]
 
 INPUT, OUTPUT = "parts", "embeddings"
 WEIGHTED = ["MatMul", "Gemm", "Conv"]  # layers whose weights become whole numbers
-# Of a backbone also what bends and adds: a range that is taken before values are cut at 0 and 6
-# would be spent on what is cut off.
-OF_BACKBONES = ["Conv", "Clip", "Add"]
-IN_FLOAT = 6  # one in so many convolutions of a backbone stays in floating point, the first ones
 OPSET = 20
 
 
-def export_onnx(network: "nn.Module", shape: tuple[int, ...], file: str | Path) -> None:
+def export_onnx(network: nn.Module, shape: tuple[int, ...], file: str | Path) -> None:
     """Write a network as one self-contained ONNX file, for batches of any size.
 
     Parameters
@@ -45,8 +40,6 @@ def export_onnx(network: "nn.Module", shape: tuple[int, ...], file: str | Path) 
     with extra("station"):
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401 (PyTorch writes through both)
-    import torch  # which a line does without
-
     network = copy.deepcopy(network).cpu().float().eval()
     target = Path(file)
     with TemporaryDirectory(dir=target.parent) as folder, warnings.catch_warnings():
@@ -90,111 +83,44 @@ def quantise(file: str | Path, small: str | Path, parts: np.ndarray) -> None:
     FileNotFoundError
         If there is no such file.
     """
-    _check_parts(start_onnx(file), parts)
-    values = ({INPUT: part[None]} for part in np.asarray(parts, dtype=np.float32))
-    with TemporaryDirectory(dir=Path(small).parent) as folder:
-        half_written = Path(folder) / Path(small).name
-        _quantise(file, half_written, values, backbone=False)
-        half_written.replace(small)
-
-
-def quantised_maps(
-    model: "onnx.ModelProto", images: Iterable[np.ndarray], name: str
-) -> "onnx.ModelProto":
-    """Turn a backbone into 8-bit whole numbers, with the ranges that some photographs give it.
-
-    What bends and adds goes with the convolutions. The first sixth of these stays in floating
-    point: whatever they lose, all others miss. Weights take 7 of the 8 bits, so that no processor
-    overflows where it adds products up in 16 bits, and none has to be told to take wider ones.
-
-    Parameters
-    ----------
-    model : onnx.ModelProto
-        Draws maps of photographs.
-    images : iterable of ndarray, each of shape (1, c, h, w), float32
-        Some photographs that it was made for, in [0, 1].
-    name : str
-        Of its input.
-
-    Returns
-    -------
-    onnx.ModelProto
-
-    Raises
-    ------
-    ValueError
-        If a photograph is not finite or not in [0, 1], or there is none.
-    """
     with extra("station"):
-        import onnx
-
-    with TemporaryDirectory() as folder:
-        file, small = Path(folder, "large.onnx"), Path(folder, "small.onnx")
-        onnx.save(model, file)
-        _quantise(file, small, _in_range(images, name), backbone=True)
-        return onnx.load(small)
-
-
-def _in_range(images, name):
-    """Photographs as ONNX Runtime takes them: ranges on another scale would ruin the network."""
-    count = 0
-    for count, image in enumerate(images, start=1):
-        if not (image.min() >= 0 and image.max() <= 1):
-            raise ValueError(
-                f"photographs must be in [0, 1], got {image.min():.4g} … {image.max():.4g} in "
-                f"photograph {count - 1}"
-            )
-        yield {name: image}
-    if not count:
-        raise ValueError("there is no photograph to take ranges from")
-
-
-def _quantise(file, small, values, *, backbone):
-    """Write a network in whole numbers; of a backbone the first convolutions stay."""
-    with extra("station"):
-        import onnx
         from onnxruntime.quantization import QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with TemporaryDirectory() as folder:
-        prepared = Path(folder, "prepared.onnx")
+    _check_parts(start_onnx(file), parts)
+    with TemporaryDirectory(dir=Path(small).parent) as folder:
+        prepared, half_written = Path(folder) / "prepared.onnx", Path(folder) / Path(small).name
         quant_pre_process(str(file), str(prepared), skip_symbolic_shape=True)
-        nodes = onnx.load(prepared).graph.node
-        convolutions = [k for k, node in enumerate(nodes) if node.op_type == "Conv"]
-        kept = nodes[: convolutions[len(convolutions) // IN_FLOAT]] if backbone else []
         quantize_static(
             str(prepared),
-            str(small),
-            _Reader(values),
+            str(half_written),
+            _Reader(parts),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            op_types_to_quantize=OF_BACKBONES if backbone else WEIGHTED,
-            nodes_to_exclude=[node.name for node in kept],
-            reduce_range=backbone,
+            op_types_to_quantize=WEIGHTED,
         )
+        half_written.replace(small)
 
 
 class _Reader:
     """Parts one by one, as ONNX Runtime asks for them."""
 
-    def __init__(self, values):
-        self.left = iter(values)
+    def __init__(self, parts):
+        self.left = iter(np.asarray(parts, dtype=np.float32))
 
     def get_next(self):
-        return next(self.left, None)
+        part = next(self.left, None)
+        return None if part is None else {INPUT: part[None]}
 
 
-def start_onnx(file: str | Path | bytes, *, narrow: bool = False) -> "onnxruntime.InferenceSession":
+def start_onnx(file: str | Path) -> "onnxruntime.InferenceSession":
     """Load a network for one processor core.
 
     Parameters
     ----------
-    file : path, or bytes
-        From `export_onnx` or `quantise`; or what is in such a file.
-    narrow : bool, default False
-        Whether its weights are in floating point or narrow enough, as `quantised_maps` has them,
-        so that no sum of products of 8 bits overflows.
+    file : path
+        From `export_onnx` or `quantise`.
 
     Returns
     -------
@@ -209,16 +135,14 @@ def start_onnx(file: str | Path | bytes, *, narrow: bool = False) -> "onnxruntim
     with extra("station"):
         import onnxruntime
 
-    if not isinstance(file, bytes) and not Path(file).is_file():
+    if not Path(file).is_file():
         raise FileNotFoundError(f"no network in {file}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    if not narrow:
-        # Without instructions for it (VNNI) a processor adds products of bytes up in 16 bits, which
-        # overflow; this has it take wider ones, which are slower on all processors.
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    model = file if isinstance(file, bytes) else str(file)
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # Without instructions for it (VNNI) a processor adds products of bytes up in 16 bits, which
+    # overflow; this has it take wider ones. Elsewhere it changes nothing.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
 def run_onnx(session: "onnxruntime.InferenceSession", parts: np.ndarray) -> np.ndarray:

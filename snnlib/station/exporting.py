@@ -23,6 +23,7 @@ from snnlib.station.looking import prepared_batches, sound
 from snnlib.station.onnx_graph import End, Graph
 from snnlib.station.parts import Parts
 from snnlib.station.provenance import library, marks
+from snnlib.station.rule import ROUNDING
 from snnlib.station.station import Station
 from snnlib.station.verdict import INVALID, UNKNOWN
 from snnlib.whole_files import written_whole
@@ -38,8 +39,6 @@ OUTPUTS: dict[str, End] = {
     "heat": (np.float32, "nrs"),
     "measured": (np.float32, ("n", 2)),
 }
-# A part whose score is the limit passes, though the last digits of its score differ elsewhere.
-ROUNDING = 1e-5
 TOLERANCE = 1e-3  # relative, of the scores of probes
 RANGES = 100  # photographs whose values give the ranges of whole numbers
 

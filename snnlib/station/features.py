@@ -13,8 +13,8 @@ from snnlib.backbones import MEAN, SCALE, Backbone, InvertedResidual, SameConv2d
 from snnlib.embedding import embed
 from snnlib.encoders import UnitLength, place_of
 from snnlib.extras import extra
-from snnlib.station.deployment import quantised_maps
 from snnlib.station.onnx_graph import Graph
+from snnlib.station.whole_numbers import quantised_maps
 
 if TYPE_CHECKING:
     with extra("station"):

@@ -17,14 +17,14 @@ import numpy as np
 from snnlib.extras import extra
 from snnlib.station.arrays import Arrays
 from snnlib.station.checks import Checks
-from snnlib.station.deployment import start_onnx
 from snnlib.station.looking import Source, prepared_batches
 from snnlib.station.parts import Parts, as_parts
 from snnlib.station.preparation import Preparation, in_16_bits
-from snnlib.station.rule import Rule
 from snnlib.station.verdict import INVALID, Verdict
 
 if TYPE_CHECKING:
+    from snnlib.station.rule import Rule
+
     with extra("station"):
         import onnxruntime
 
@@ -66,14 +66,16 @@ class Judge:
         return self.told["classes"]
 
     @property
-    def rule(self) -> Rule:
+    def rule(self) -> "Rule":
         """What passes, and how its limit was set."""
+        from snnlib.station.rule import Rule  # it loads SciPy, for which a verdict would wait
+
         return Rule(**self.told["rule"])
 
     @property
     def limit(self) -> float:
         """Largest score that passes."""
-        return self.rule.limit
+        return self.told["rule"]["limit"]
 
     @property
     def made(self) -> dict[str, Any]:
@@ -206,6 +208,16 @@ class Judge:
         return row | {"ms": found["ms"], "why": why}
 
 
+def _started(model):
+    """The graph on one processor core; other parts of a line want the others."""
+    with extra("station"):
+        import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 def sealed(content: bytes) -> bytes:
     """Put a checksum into what is to be a file.
 
@@ -266,7 +278,7 @@ def load_judge(file: str | Path) -> Judge:
         raise ValueError(f"{file} is no ONNX file of a station, or a damaged one")
     if found[1] != _checksum(content, found):
         raise ValueError(f"{file} is damaged: it is not what was written")
-    session = start_onnx(content, narrow=True)
+    session = _started(content)
     told = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
     if told["format"] != FORMAT:
         raise ValueError(

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import binom
 
 __all__ = ["conformal_limit", "quantile_limit", "tolerance_limit"]
 
@@ -99,9 +100,6 @@ def tolerance_limit(scores: ArrayLike, share: float, confidence: float = 0.95) -
         If there is no score, one is not finite, or a share is out of range.
     """
     scores = _check(scores, share)
-    # Loaded here, since whoever judges a part by a limit would wait for it.
-    from scipy.stats import binom
-
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
     # The k-th smallest score covers less than 1 - share of the parts by the chance that k or more

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from snnlib.evaluation import Estimate, proportion, proportion_by_lot
+from snnlib.evaluation import Estimate, proportion
+from snnlib.quality.lots import proportion_by_lot
 from snnlib.station.judging import Judge
 from snnlib.station.parts import Parts
 from snnlib.station.provenance import marks, provenance

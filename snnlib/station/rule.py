@@ -7,7 +7,7 @@ import numpy as np
 
 from snnlib.station.limits import conformal_limit, quantile_limit, tolerance_limit
 
-__all__ = ["LIMITS", "Rule", "set_rule"]
+__all__ = ["LIMITS", "ROUNDING", "Rule", "set_rule"]
 
 #: Ways to set a limit, by name.
 LIMITS: dict[str, Callable[[np.ndarray, float], float]] = {
@@ -15,6 +15,9 @@ LIMITS: dict[str, Callable[[np.ndarray, float], float]] = {
     "conformal": conformal_limit,
     "tolerance": tolerance_limit,
 }
+#: Share of the limit by which a score may be beyond it: last digits depend on the processor, and on
+#: how many parts are looked at together, and must not stop the part that set the limit.
+ROUNDING = 1e-4
 SCALE = 0.95  # quantile of good calibration parts that is 1 for either half of the score
 
 
@@ -69,6 +72,19 @@ class Rule:
     def strange_limit(self) -> float:
         """Largest strangeness of a place that passes; infinite if only the distance counts."""
         return self.limit * (np.inf if self.strange_scale is None else self.strange_scale)
+
+    def passes(self, scores: np.ndarray) -> np.ndarray:
+        """Tell which scores are within the limit, but for rounding.
+
+        Parameters
+        ----------
+        scores : ndarray, shape (n,), floating point
+
+        Returns
+        -------
+        ndarray, shape (n,), bool
+        """
+        return scores <= self.limit * (1 + ROUNDING)
 
     def score(self, to_good: np.ndarray, strangest: np.ndarray | None) -> np.ndarray:
         """Put the two halves together: the larger one counts.

@@ -694,7 +694,7 @@ def _decide(anchors, good, rule, points, strangest):
         to_each = np.column_stack([to_each, np.full(len(points), np.nan)])
     nearest, second = np.argsort(to_each, axis=1)[:, :2].T  # NaN comes last
     score, row = rule.score(to_good, strangest), np.arange(len(points))
-    stray = (names[nearest] == good) & ~(score <= rule.limit)
+    stray = (names[nearest] == good) & ~rule.passes(score)
     columns = {
         "verdict": np.where(stray, UNKNOWN, names[nearest]),
         "score": score,
