@@ -74,7 +74,7 @@ def rows():
     areas = f"ROC AUC {raced['auc'].mean():.3f} against {raced['peer_auc'].mean():.3f}"
     yield words, f"{result}, {areas}", len(raced), OWN_PARTS
     line = read_results("station").where(case="one file, with evidence").runs
-    words = "a station as one file: from the command to the first verdict, then a photograph, on one core"
+    words = "a station as one file, on one core: from the command to a verdict, then a photograph"
     result = f"{line['float32_cold_s'].mean():.2f} s, then {line['float32_ms'].mean():.0f} ms"
     yield words, result, len(line), OWN_PARTS
     whole = read_results("signing_off").where(case="whitening rounded first").runs
