@@ -165,8 +165,8 @@ def _drawn(photograph, heat, passes):
 
     height, width = photograph.shape[:2]
     scale = SIDE / max(height, width)
-    # Whoever has set a layout by the style wants none here: the picture fills the figure.
-    figure = Figure(figsize=(width * scale / 100, height * scale / 100), dpi=100, layout="none")
+    figure = Figure(figsize=(width * scale / 100, height * scale / 100), dpi=100)
+    figure.set_layout_engine("none")  # whatever the style: the picture fills the figure
     plots.heat_map(photograph, heat, "", passes, figure.add_axes((0, 0, 1, 1)))
     drawn = io.BytesIO()
     figure.savefig(drawn, format="jpeg", pil_kwargs={"quality": QUALITY})
