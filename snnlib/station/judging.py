@@ -34,7 +34,7 @@ __all__ = ["FORMAT", "METADATA", "PARTS", "Judge", "load_judge", "sealed"]
 FORMAT = 1
 #: Key of the file's metadata under which all that is told about the station stands, as JSON.
 METADATA = "snnlib"
-#: Name of the input: prepared parts.
+#: Name of the input, which takes prepared parts.
 PARTS = "parts"
 # The checksum is one of the file with zeros in its place, and comes first in the metadata.
 SEAL = re.compile(rb'"checksum": "([0-9a-f]{64})"')
