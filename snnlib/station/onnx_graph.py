@@ -20,8 +20,8 @@ __all__ = ["End", "Graph"]
 
 OPSET, IR = 20, 10
 
-#: What a graph takes or gives, by the kind of its values, and a name or a length for each axis. Axes
-#: of one name are of one length.
+#: What a graph takes or gives, by the kind of its values, and a name or a length for each axis.
+#: Axes of one name are of one length.
 End = tuple[Any, Iterable[str | int]]
 
 

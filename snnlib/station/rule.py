@@ -15,8 +15,8 @@ LIMITS: dict[str, Callable[[np.ndarray, float], float]] = {
     "conformal": conformal_limit,
     "tolerance": tolerance_limit,
 }
-#: By this share of the limit a score may be beyond it, since last digits depend on the processor, and
-#: on how many parts are looked at together. They must not stop the part that set the limit.
+#: By this share of the limit a score may be beyond it, since last digits depend on the processor,
+#: and on how many parts are looked at together. They must not stop the part that set the limit.
 ROUNDING = 1e-4
 SCALE = 0.95  # quantile of good calibration parts that is 1 for either half of the score
 
