@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from snnlib.quality.control_charts import ewma_chart
+from snnlib.quality.control_charts import ewma_chart, run_length
 
 IN_CONTROL = {"mean": 10.0, "sd": 2.0}
 WEIGHTS = pytest.mark.parametrize("weight", [0.05, 0.2, 0.7, 1.0])
@@ -133,3 +133,148 @@ def test_another_unit_changes_no_signal(values, factor, offset, weight):
 def test_bad_input(values, change, message):
     with pytest.raises(ValueError, match=message):
         ewma_chart(values, **(IN_CONTROL | change))
+
+
+# Published lengths, as the help of the R package spc quotes them with their tables: Crowder (1987,
+# table 1; it prints 3.95 at 1.25 and the weight of 0.5, where others find 3.59) and Lucas and
+# Saccucci (1990, table 3).
+OF_CROWDER = {
+    0.5: {
+        0: 26.45, 0.25: 20.12, 0.5: 11.89, 0.75: 7.29, 1: 4.91, 1.5: 2.80, 1.75: 2.29, 2: 1.94,
+        2.25: 1.70, 2.5: 1.51, 2.75: 1.37, 3: 1.26, 3.5: 1.12, 4: 1.05,
+    },
+    0.05: {
+        0: 127.53, 0.25: 43.94, 0.5: 18.97, 0.75: 11.64, 1: 8.38, 1.25: 6.56, 1.5: 5.41,
+        1.75: 4.62, 2: 4.04, 2.25: 3.61, 2.5: 3.26, 2.75: 2.99, 3: 2.76, 3.5: 2.39, 4: 2.15,
+    },
+}  # fmt: skip
+OF_LUCAS = {
+    (0.5, 3.071): {
+        0: 500, 0.25: 255, 0.5: 88.8, 0.75: 35.9, 1: 17.5, 1.5: 6.53, 2: 3.63, 2.5: 2.50, 3: 1.93,
+        3.5: 1.58, 4: 1.34, 5: 1.07,
+    },
+    (0.03, 2.437): {
+        0: 500, 0.25: 76.7, 0.5: 29.3, 0.75: 17.6, 1: 12.6, 1.5: 8.07, 2: 5.99, 2.5: 4.80, 3: 4.03,
+        3.5: 3.49, 4: 3.11, 5: 2.55,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("weight", OF_CROWDER)
+def test_run_lengths_are_those_of_crowder(weight):
+    for shift, length in OF_CROWDER[weight].items():
+        assert run_length(shift, weight=weight, width=2) == pytest.approx(length, abs=0.0101)
+
+
+@pytest.mark.parametrize(("weight", "width"), OF_LUCAS)
+def test_run_lengths_are_those_of_lucas_and_saccucci(weight, width):
+    """To the three digits that they print."""
+    for shift, length in OF_LUCAS[weight, width].items():
+        assert run_length(shift, weight=weight, width=width) == pytest.approx(length, rel=3e-3)
+
+
+@pytest.mark.parametrize(
+    ("shift", "weight", "width", "length", "tolerance"),
+    [
+        (1, 0.25, 3, 11.154267016, 1e-9),  # the manual of SAS/QC (1999), in the help of spc
+        (0, 0.5, 3, 397.4608, 1e-4),  # spc, in the tests of the R package spcadjust
+        (0, 1, 3.09, 499.6091, 1e-4),  # likewise
+        (0, 0.2, 2.636, 200.325, 0.08),  # 10^8 simulated runs ± 0.020, in the help of spc
+    ],
+)
+def test_run_lengths_are_those_of_other_programs(shift, weight, width, length, tolerance):
+    found = run_length(shift, weight=weight, width=width)
+    assert found == pytest.approx(length, abs=tolerance)
+
+
+@pytest.mark.parametrize("width", [0.5, 1.0, 3.0, 4.5])
+@pytest.mark.parametrize("shift", [0, 0.3, -2.0, 7.0])
+def test_the_run_length_of_shewharts_chart_in_closed_form(shift, width):
+    signal = stats.norm.sf(width - shift) + stats.norm.cdf(-width - shift)
+    assert run_length(shift, weight=1, width=width) == pytest.approx(1 / signal, rel=1e-8)
+
+
+def by_markov_chain(shift, weight, width, states):
+    """Brook and Evans (1972): the average moves between as many steps of its range."""
+    limit = width * np.sqrt(weight / (2 - weight))
+    edges = np.linspace(-limit, limit, states + 1)
+    middles = (edges[1:] + edges[:-1]) / 2
+    reached = (edges - (1 - weight) * middles[:, None]) / weight - shift
+    moves = np.diff(stats.norm.cdf(reached), axis=1)
+    return np.linalg.solve(np.eye(states) - moves, np.ones(states))[states // 2]
+
+
+@pytest.mark.parametrize("weight", [0.05, 0.2, 0.6])
+@pytest.mark.parametrize("shift", [0, 0.5, 2])
+def test_run_lengths_are_those_of_a_markov_chain(weight, shift):
+    """Of as many states that the error, which falls with their square, cancels."""
+    coarse, fine = (by_markov_chain(shift, weight, 2.7, states) for states in (101, 303))
+    limit = fine + (fine - coarse) / 8
+    assert run_length(shift, weight=weight, width=2.7) == pytest.approx(limit, rel=1e-4)
+
+
+def simulated_lengths(shift, weight, width, runs, seed=0):
+    rng, limit = np.random.default_rng(seed), width * np.sqrt(weight / (2 - weight))
+    z, lengths, going = np.zeros(runs), np.zeros(runs), np.arange(runs)
+    while len(going):
+        lengths[going] += 1
+        z = weight * rng.normal(shift, 1, len(going)) + (1 - weight) * z
+        inside = np.abs(z) <= limit
+        z, going = z[inside], going[inside]
+    return lengths
+
+
+@pytest.mark.parametrize(
+    ("shift", "weight", "width"), [(0, 0.2, 2.0), (0.5, 0.2, 3.0), (-1.5, 0.4, 3.0), (0, 0.05, 1.5)]
+)
+def test_run_lengths_are_those_of_simulated_charts(shift, weight, width):
+    lengths = simulated_lengths(shift, weight, width, 20_000)
+    error = lengths.std() / np.sqrt(len(lengths))
+    assert abs(run_length(shift, weight=weight, width=width) - lengths.mean()) < 3 * error
+
+
+def test_the_chart_itself_signals_as_often_as_its_run_length_says():
+    """Over a long time, counting afresh from the mean after each signal."""
+    values, lengths = np.random.default_rng(5).normal(0, 1, 20_000), []
+    while len(values) > 1000:
+        # Far from the start, limits are constant; before, values at the mean change nothing.
+        chart = ewma_chart(np.concatenate([np.zeros(60), values[:1000]]), mean=0, sd=1, width=1.5)
+        lengths.append(int(chart.signal.to_numpy()[60:].argmax()) + 1)
+        values = values[lengths[-1] :]
+    error = np.std(lengths) / np.sqrt(len(lengths))
+    assert abs(run_length(0, width=1.5) - np.mean(lengths)) < 3 * error
+
+
+@given(st.floats(0, 4), st.floats(0.02, 1), st.floats(0.3, 3.5))
+def test_run_lengths_by_symmetry_and_order(shift, weight, width):
+    length = run_length(shift, weight=weight, width=width)
+    assert length >= 1
+    assert run_length(-shift, weight=weight, width=width) == pytest.approx(length, rel=1e-6)
+    assert run_length(shift + 0.1, weight=weight, width=width) <= length * (1 + 1e-9)
+    assert run_length(shift, weight=weight, width=width + 0.1) >= length * (1 - 1e-9)
+
+
+def test_the_defaults_of_run_lengths():
+    assert run_length(0.5) == run_length(0.5, weight=0.2, width=3)
+    assert type(run_length(np.float64(1))) is float
+    assert run_length(1000) == 1
+
+
+@pytest.mark.parametrize(
+    ("shift", "change", "message"),
+    [
+        (np.nan, {}, "shift must be finite, got nan"),
+        (np.inf, {}, "shift must be finite, got inf"),
+        (0, {"width": 0}, r"width must lie in \(0, 8\], got 0"),
+        (0, {"width": 8.1}, r"width must lie in \(0, 8\], got 8.1"),
+        (0, {"width": np.nan}, r"width must lie in \(0, 8\], got nan"),
+        (0, {"weight": 0.0001}, r"weight must lie in \[0.001, 1\], got 0.0001"),
+        (0, {"weight": 1.1}, r"weight must lie in \[0.001, 1\], got 1.1"),
+        (0, {"weight": np.nan}, r"weight must lie in \[0.001, 1\], got nan"),
+        (0, {"width": 7.5}, "a width of 7.5 are so wide that there is hardly a signal"),
+        (0, {"width": 8, "weight": 1}, "a width of 8 are so wide"),
+    ],
+)
+def test_bad_input_of_run_lengths(shift, change, message):
+    with pytest.raises(ValueError, match=message):
+        run_length(shift, **change)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from drawn_parts import frames, write, write_lots
 from qualified_parts import CHIPPED, ODD, label, small_station
-from scipy import stats
 
 from snnlib.evaluation import escapes, false_alarms, proportion
 from snnlib.quality.lots import proportion_by_lot
@@ -15,7 +14,7 @@ from snnlib.station.exporting import export_station
 from snnlib.station.judging import load_judge
 from snnlib.station.parts import Parts
 from snnlib.station.provenance import provenance
-from snnlib.station.qualification import Qualification, parts_needed, qualify
+from snnlib.station.qualification import Qualification, qualify
 from snnlib.station.verdict import INVALID, UNKNOWN
 
 
@@ -150,16 +149,6 @@ def test_bounds_are_where_so_few_escapes_become_unlikely(found):
             for k in range(row.escapes + 1)
         )
         assert chance == pytest.approx(0.05)
-
-
-def test_parts_that_are_needed():
-    assert [parts_needed(share) for share in (0.05, 0.01, 0.001)] == [59, 299, 2995]
-    for share in (0.5, 0.05, 0.013):
-        n = parts_needed(share)
-        assert stats.binom.pmf(0, n, share) <= 0.05 < stats.binom.pmf(0, n - 1, share)
-    for share in (0, 1, -0.1):
-        with pytest.raises(ValueError, match="share must lie between 0 and 1"):
-            parts_needed(share)
 
 
 def test_parts_enough_of_two_lots_leave_no_doubt(station, tmp_path):

@@ -5,14 +5,13 @@ This room knows nothing of how it is reported.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil, log
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from snnlib.evaluation import Estimate, proportion
+from snnlib.quality.acceptance import parts_to_test, upper_bound
 from snnlib.quality.lots import proportion_by_lot
 from snnlib.station.judging import Judge
 from snnlib.station.parts import Parts
@@ -20,7 +19,7 @@ from snnlib.station.provenance import marks, provenance
 from snnlib.station.station import Station
 from snnlib.station.verdict import INVALID, UNKNOWN
 
-__all__ = ["Qualification", "parts_needed", "qualify"]
+__all__ = ["Qualification", "qualify"]
 
 FEW = 5  # parts of a kind of defect, below which little is known of it
 PROVED = 0.05  # share that the parts should prove to be too large, or they are few
@@ -142,32 +141,6 @@ def qualify(station: Station | Judge, parts: Parts, progress: bool = False) -> Q
     )
 
 
-def parts_needed(share: float) -> int:
-    """Parts that must be stopped without an escape, to prove that fewer than a share escape.
-
-    At 95 % confidence, of independent parts: if as many escaped as said, all n would be stopped by
-    a chance of (1 - share)^n, which must not exceed 5 %.
-
-    Parameters
-    ----------
-    share : float
-        Share of escapes, between 0 and 1.
-
-    Returns
-    -------
-    int
-        Such as 59 for 5 %.
-
-    Raises
-    ------
-    ValueError
-        If the share is out of range.
-    """
-    if not 0 < share < 1:
-        raise ValueError(f"share must lie between 0 and 1, got {share}")
-    return ceil(log(0.05) / log(1 - share))
-
-
 def _good_first(names, good):
     """The different ones among some names, in order but for that of good parts."""
     return sorted(set(names), key=lambda name: (name != good, name))
@@ -240,8 +213,8 @@ def _proofs(defective):
     for kind in ["", *sorted(set(defective.true))]:
         passed = defective.wrong[defective.true == kind] if kind else defective.wrong
         n, escapes = len(passed), int(passed.sum())
-        bound = stats.beta.ppf(0.95, escapes + 1, n - escapes) if escapes < n else 1.0
-        rows.append({"kind": kind, "parts": n, "escapes": escapes, "bound": float(bound)})
+        bound = upper_bound(escapes, n)
+        rows.append({"kind": kind, "parts": n, "escapes": escapes, "bound": bound})
     return pd.DataFrame(rows)
 
 
@@ -285,7 +258,7 @@ def _doubts(
 
 def _doubts_of_kind(kind, error, lots):
     """What there is too little of: parts, or lots."""
-    needed = parts_needed(PROVED)
+    needed = parts_to_test(PROVED)
     if not len(lots):
         yield f"no part is {kind}: nothing is known of {error}s"
         return

@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from snnlib.evaluation import Estimate
 from snnlib.extras import extra
-from snnlib.station.qualification import Qualification, parts_needed
+from snnlib.quality.acceptance import parts_to_test
+from snnlib.station.qualification import Qualification
 from snnlib.station.verdict import INVALID, UNKNOWN
 from snnlib.whole_files import written_whole
 
@@ -69,7 +70,7 @@ def write_report(qualification: Qualification, file: str | Path, progress: bool 
         methods=METHODS,
         kinds={row.Index: row for row in qualification.by_kind.itertuples()},
         lots=_by_lot(qualification),
-        needed={share: parts_needed(share) for share in SHARES},
+        needed={share: parts_to_test(share) for share in SHARES},
         shown=_shown(qualification, progress),
         UNKNOWN=UNKNOWN,
         INVALID=INVALID,
