@@ -213,7 +213,7 @@ def _proofs(defective):
     for kind in ["", *sorted(set(defective.true))]:
         passed = defective.wrong[defective.true == kind] if kind else defective.wrong
         n, escapes = len(passed), int(passed.sum())
-        bound = upper_bound(escapes, n)
+        bound = upper_bound(escapes, n) if n else 1.0
         rows.append({"kind": kind, "parts": n, "escapes": escapes, "bound": bound})
     return pd.DataFrame(rows)
 
