@@ -173,12 +173,17 @@ def test_a_file_cut_short_is_refused(file):
         read_station_file(file.with_name("none.station"))
 
 
-def test_a_file_of_a_newer_version_says_what_to_do(file):
-    def newer(told, content):
-        told["format"], told["library"] = FORMAT + 1, "snnlib 9.9"
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(FORMAT + 1, "install one that is"), (FORMAT - 1, "make the station again"), ("x", "make")],
+)
+def test_a_file_of_another_version_says_what_to_do(file, number, advice):
+    def other(told, content):
+        told["format"], told["library"] = number, "snnlib 9.9"
 
-    rewritten(file, newer)
-    with pytest.raises(ValueError, match=r"written by snnlib 9\.9 in format 2, .* install one"):
+    rewritten(file, other)
+    words = rf"written by snnlib 9\.9 in format {number}, .*: {advice}"
+    with pytest.raises(ValueError, match=words):
         read_station_file(file)
 
 

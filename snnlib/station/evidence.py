@@ -153,7 +153,8 @@ class PatchEvidence:
         ndarray, shape (n, r, c), float32
             Distances in the whitened space.
         """
-        return self._seen(patches, HEAT)
+        (heat,) = self._seen(patches, HEAT)
+        return heat
 
     def write_in(self, graph: Graph, patches: str) -> tuple[str, str, str]:
         """Write what is done here into a graph.
@@ -218,8 +219,7 @@ class PatchEvidence:
     def _seen(self, patches, *names):
         """What is asked for by name, part by part: the distances of one take 6 MB."""
         found = [self._session.run(names, {PLACES: patches[[k]]}) for k in range(len(patches))]
-        told = [np.concatenate(part) for part in zip(*found)]
-        return told if len(names) > 1 else told[0]
+        return [np.concatenate(part) for part in zip(*found)]
 
     @cached_property
     def _session(self):

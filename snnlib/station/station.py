@@ -525,15 +525,14 @@ class Station:
             If the new anchor lies near good parts.
         """
         name = normal_form(name)
-        if not isinstance(source, np.ndarray) and isinstance(self.preparation, Preparation):
-            source = as_parts(source)
+        parts = source if isinstance(source, np.ndarray) else as_parts(source)
         points, images = [], []
-        for look in self._looks(source):
+        for look in self._looks(parts):
             for position, fault in self._faults(look).items():
                 raise ValueError(f"photograph {position} of {name!r} would be INVALID: {fault}")
             points.append(self._placed(look, slice(None))[0])
             images.append(look.images)
-        taught_by = marks(*([source] if isinstance(source, np.ndarray | Parts) else []))
+        taught_by = marks(parts)
         taught = {
             "parts": len(taught_by),
             "data": thumbprint(np.concatenate(images)),

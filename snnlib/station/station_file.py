@@ -17,8 +17,8 @@ from snnlib.whole_files import written_whole
 
 __all__ = ["FORMAT", "read_station_file", "write_station_file"]
 
-#: Number of the format that is written. What has a higher one is refused.
-FORMAT = 1
+#: Number of the format that is written. What has another one is refused.
+FORMAT = 2
 WORDS, TENSORS = "station.json", "tensors.safetensors"
 LINK = "tensor"  # a dictionary with this key alone, and a word, stands for a tensor of that name
 CHECKED = ("format", "library", "checksum", "tensors", "station")
@@ -71,8 +71,8 @@ def read_station_file(file: str | Path) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If the file can't be read or is of another kind, comes from a newer version, or a single bit
-        of it has changed.
+        If the file can't be read or is of another kind, comes from a version with another format,
+        or a single bit of it has changed.
     """
     with extra("station"):
         from safetensors.numpy import load
@@ -80,9 +80,11 @@ def read_station_file(file: str | Path) -> dict[str, Any]:
     if not isinstance(told, dict) or not set(CHECKED) <= set(told):
         raise ValueError(f"{file} is no file of a station: its {WORDS} says other things")
     if told["format"] != FORMAT:
+        newer = isinstance(told["format"], int) and told["format"] > FORMAT
         raise ValueError(
             f"{file} was written by {told['library']} in format {told['format']}, this version of "
-            f"snnlib reads format {FORMAT}: install one that is at least as new"
+            f"snnlib reads format {FORMAT}: "
+            + ("install one that is at least as new" if newer else "make the station again")
         )
     checksum = told.pop("checksum")
     if checksum != _digest(_plain(told)):
