@@ -15,6 +15,10 @@ Parts of the table, by the column `part`:
   same networks on parts photographed outside the range they were trained in. The CNN on images has
   six settings like the others, and source D's CNN is held to as few steps as it takes.
 
+A method with anchors lets a part pass as a station does: the good anchor is the nearest, and no
+farther than a limit that good calibration parts set, of which 5 in 1 000 may lie beyond. A part
+beyond it has no name. The other methods have no distance to limit, and go by their own names.
+
 No fit may take more than 30 s. An interrupted run goes on where it stopped.
 """
 
@@ -32,6 +36,7 @@ from inspection_methods import (
     METHODS,
     NETWORK_GRID,
     NETWORKS,
+    UNNAMED,
     WAYS,
     Seen,
     balanced,
@@ -48,14 +53,18 @@ from snnlib.embedding import AnchorClassifier
 from snnlib.evaluation import roc_auc
 from snnlib.images import ImageSet
 from snnlib.nsoartc.dataset import MODES, named_images, unit_space
+from snnlib.nsoartc.failure_modes import OK
 from snnlib.nsoartc.loading import load_maps
 from snnlib.nsoartc.simulator import Process, Shot, draw_parts, photograph
+from snnlib.station.limits import quantile_limit
 
 PARTS = ("tree", "steps", "images", "axis")
 SEEDS = (0, 1, 2, 3, 4)
 FEW_SEEDS = SEEDS[:3]
 TRIAL_SEED = 10
 LONGEST = 30  # seconds a fit
+BEYOND = 0.005  # share of good calibration parts beyond the limit
+GOOD_PARTS = 1100  # for the limit of an axis, as many as the calibration set has
 STEPS = BODIES["CNN"][1]
 HELD_TO_STEPS = {
     f"{way}, {body}": partial(on_maps, way, body, steps=STEPS)
@@ -113,6 +122,33 @@ def made(modes, seed, process=None, shot=None):
     maps = unit_space().transform(images).reshape(-1, 1, 36, 39)
     labels = np.array([MODES.index(mode) for mode in modes])
     return Seen(*(ImageSet(x, labels, MODES, "nsoartc, simulated cell") for x in (images, maps)))
+
+
+def good_of(seen):
+    """The good ones among some parts."""
+    return seen.take(np.flatnonzero(seen.maps.names == OK))
+
+
+def by_rule(judge, train, good):
+    """The same method by the rule of a station, if it holds anchors.
+
+    Its limit comes from good parts that it was not fitted to.
+    """
+    if judge.points is None:
+        return judge
+    anchors = AnchorClassifier().fit(points_of(judge, train), train.maps.labels)
+    limit = quantile_limit(anchors.distances(points_of(judge, good))[:, 0], BEYOND)
+
+    def name(parts):
+        distances = anchors.distances(judge.points(parts))
+        nearest = distances.argmin(axis=1)
+        return np.where((nearest == 0) & (distances[:, 0] > limit), UNNAMED, nearest)
+
+    return replace(judge, name=name)
+
+
+def points_of(judge, seen):
+    return judge.points(getattr(seen, judge.takes).images)
 
 
 def share_right(judge, seen):
@@ -175,13 +211,14 @@ def put(record, settings, figures):
     print(settings, {k: round(v, 4) for k, v in figures.items()}, flush=True)
 
 
-def measure_tree(record, train, validation, test):
+def measure_tree(record, train, validation, good, test):
     for name, (settings, fit) in METHODS.items():
         setting = best_setting(record, name, fit, settings, train, validation)
         for seed in SEEDS if name in NETWORKS else SEEDS[:1]:
             run = {"part": "tree", "case": name, "seed": seed}
             if not record.done(run):
                 seconds, judge = fitted(fit, train, setting, seed)
+                judge = by_rule(judge, train, good)
                 figures = figures_of(judge, test) | milliseconds(judge, test)
                 figures |= {"floats": judge.floats, "seconds": seconds}
                 record.note({f"wrong: {name}, {seed}": named_wrongly(judge, test)})
@@ -194,7 +231,7 @@ def named_wrongly(judge, test):
     return np.flatnonzero(judge(few) != few.maps.labels).tolist()
 
 
-def measure_steps(record, train, validation, test):
+def measure_steps(record, train, validation, good, test):
     for name, fit in HELD_TO_STEPS.items():
         words = f"{name}, {STEPS} steps"
         setting = best_setting(record, words, fit, NETWORK_GRID, train, validation)
@@ -202,10 +239,11 @@ def measure_steps(record, train, validation, test):
             run = {"part": "steps", "case": name, "seed": seed}
             if not record.done(run):
                 seconds, judge = fitted(fit, train, setting, seed)
+                judge = by_rule(judge, train, good)
                 put(record, run, figures_of(judge, test) | {"seconds": seconds})
 
 
-def measure_images(record, train, validation, test):
+def measure_images(record, train, validation, good, test):
     def outside():
         defaults, modes = Shot(), np.repeat(MODES, 50)
         for (axis, field), factor in itertools.product(OUTSIDE.items(), FACTORS):
@@ -234,6 +272,7 @@ def measure_images(record, train, validation, test):
             fit = METHODS[case][1]
             setting = best_setting(record, case, fit, METHODS[case][0], train, validation)
         seconds, judge = fitted(fit, train, setting, run["seed"])
+        judge = by_rule(judge, train, good)
         figures = figures_of(judge, test) | milliseconds(judge, test)
         figures |= {"floats": judge.floats, "seconds": seconds}
         figures |= {where: share_right(judge, seen) for where, seen in places.items()}
@@ -265,12 +304,13 @@ def settings_of_axes():
 def draw_at(process, shot, seed):
     levels = Process(level=process), Shot(level=shot)
     train = made(np.repeat(MODES, 200), 2000 + seed, *levels)
-    return train, made(np.repeat(MODES, 100), 3000 + seed, *levels)
+    test = made(np.repeat(MODES, 100), 3000 + seed, *levels)
+    return train, made([OK] * GOOD_PARTS, 4000 + seed, *levels), test
 
 
 def parts_of_axis(place, seed):
-    """Training and test parts of a draw, and which of the training labels are wrong."""
-    train, test = draw_at(place["process"], place["shot"], seed)
+    """Training, calibration and test parts of a draw, and which training labels are wrong."""
+    train, good, test = draw_at(place["process"], place["shot"], seed)
     chosen = [np.flatnonzero(train.maps.labels == k)[: place["parts"]] for k in range(len(MODES))]
     train = train.take(np.concatenate(chosen))
     labels = train.maps.labels.copy()
@@ -278,7 +318,7 @@ def parts_of_axis(place, seed):
     rng = np.random.default_rng((seed, 5))
     wrong = rng.choice(defects, round(place["wrong"] * len(defects)), replace=False)
     labels[wrong] = 0
-    return train.relabel(labels), test, wrong
+    return train.relabel(labels), good, test, wrong
 
 
 def measure_axes(record, train, validation):
@@ -294,11 +334,11 @@ def measure_axes(record, train, validation):
         runs = [run for run in runs if not record.done(run)]
         if not runs:
             continue
-        train, test, wrong = parts_of_axis(place, seed)
+        train, good, test, wrong = parts_of_axis(place, seed)
         for run in runs:
             name = run["case"]
             seconds, judge = fitted(METHODS[name][1], train, best[name], seed)
-            figures = figures_of(judge, test) | {"seconds": seconds}
+            figures = figures_of(by_rule(judge, train, good), test) | {"seconds": seconds}
             if len(wrong):
                 figures |= wrong_labels_found(judge, train, wrong)
             put(record, run, figures)
@@ -318,7 +358,7 @@ def wrong_labels_found(judge, train, wrong):
         "flagged_right": float(is_wrong[flagged].mean()) if flagged.any() else 0.0,
     }
     if judge.points is not None:
-        Z = judge.points(train.maps.images)
+        Z = points_of(judge, train)
         distances = AnchorClassifier().fit(Z, train.maps.labels).distances(Z[good])
         score = distances[:, 0] - distances[:, 1:].min(axis=1)
         figures["label_auc"] = roc_auc(score[~is_wrong], score[is_wrong]).value
@@ -327,15 +367,16 @@ def wrong_labels_found(judge, train, wrong):
 
 def main(wanted=PARTS):
     train, validation, test = (named(split) for split in ("train", "validation", "test"))
+    good = good_of(named("calibration"))
     record = begin(__file__, train.maps.source)
     if "tree" in wanted:
-        measure_tree(record, train, validation, test)
+        measure_tree(record, train, validation, good, test)
     if "steps" in wanted:
-        measure_steps(record, train, validation, test)
+        measure_steps(record, train, validation, good, test)
     if "images" in wanted:
-        measure_images(record, train, validation, test)
+        measure_images(record, train, validation, good, test)
         step_memory(record, train)
-    del test
+    del good, test
     if "axis" in wanted:
         measure_axes(record, train, validation)
     table = record.table()

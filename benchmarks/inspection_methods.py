@@ -175,7 +175,7 @@ def per_pin_mahalanobis(train, setting, seed):
     anchors = AnchorClassifier().fit(points(train.maps.images), train.maps.labels)
     pins, values = PINS[0] * PINS[1], PIN[0] * PIN[1]
     floats = pins * values**2 + anchors.anchors_.size
-    return Judge(lambda maps: anchors.predict(points(maps)), floats)
+    return Judge(lambda maps: anchors.predict(points(maps)), floats, points=points)
 
 
 def _by_pin(maps):

@@ -44,6 +44,7 @@ from snnlib.nsoartc.loading import load_maps
 from snnlib.nsoartc.networks import PIN, PINS, fit_front, shift_pins
 from snnlib.nsoartc.ruler import Ruler
 from snnlib.nsoartc.simulator import Shot, draw_parts, photograph
+from snnlib.station.limits import quantile_limit
 
 SEEDS = (0, 1, 2, 3, 4)
 BEYOND = 0.005  # share of good calibration parts beyond a limit
@@ -60,10 +61,6 @@ KINDS = {
 RULERS = ("ruler, half a nominal defect", "ruler, limits of good parts")
 
 
-def limit_of(scores):
-    return np.quantile(scores, 1 - BEYOND)
-
-
 # Methods: functions of training parts, good calibration parts and a seed, which return a function
 # from parts to whether each passes.
 
@@ -77,7 +74,7 @@ def ruler_of_good_parts(train, good, seed):
     gauge = Ruler().fit(train.images.images[train.maps.labels == 0])
     measured = gauge.measure(good.images.images)
     spread = measured.std(axis=(0, 1, 2))
-    limits = spread * limit_of(np.abs(measured / spread).max(axis=(1, 2, 3)))
+    limits = spread * quantile_limit(np.abs(measured / spread).max(axis=(1, 2, 3)), BEYOND)
     return lambda parts: gauge.inspect(parts.images.images, limits).verdict == OK
 
 
@@ -91,7 +88,7 @@ def good_parts_alone(train, good, seed):
         each = [d.mahalanobis(values) for d, values in zip(detectors, pins(parts))]
         return np.max(each, axis=0)
 
-    limit = limit_of(score(good))
+    limit = quantile_limit(score(good), BEYOND)
     return lambda parts: score(parts) <= limit
 
 
@@ -117,7 +114,7 @@ def by_anchors(case, fit, train, good, seed):
 
     points = judge.points(getattr(train, judge.takes).images)
     anchors = AnchorClassifier().fit(points, train.maps.labels)
-    limit = limit_of(distances(good)[:, 0])
+    limit = quantile_limit(distances(good)[:, 0], BEYOND)
 
     def passes(parts):
         found = distances(parts)

@@ -33,6 +33,8 @@ OLDER = {
     "signing_off",
     "solar_cells",
     "station",
+    "two_opinions",
+    "unknown_defects",
 }
 
 
