@@ -18,7 +18,8 @@ READY = {
     "siamese_inspection": ("scaler", "encoder", "plain", "anchors"),
     "cnn_triplet_inspection": ("scaler", "whitening", "front", "encoder", "station"),
     "choosing_a_method": ("front", "encoder", "anchors"),
-    "signing_off": ("scaler", "front", "encoder", "network", "station", "kept_aside"),
+    "signing_off": ("front", "encoder", "station"),
+    "on_the_line": ("front", "encoder", "station", "small"),
 }
 
 

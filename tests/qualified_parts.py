@@ -3,8 +3,10 @@
 import os
 import warnings
 
+import pandas as pd
 from drawn_parts import frames, write, write_lots
 
+from snnlib.station.parts import Parts
 from snnlib.station.station import Station
 
 LEARNED = {("a", "OK"): 30, ("a", "dent"): 8, ("b", "OK"): 22}
@@ -35,3 +37,33 @@ def label(folder):
     (folder / "d" / "stain").rename(folder / "d" / ODD)
     (folder / "d" / "OK" / CHIPPED).write_bytes(b"no picture")
     return folder
+
+
+def label_amounts(folder):
+    """Write dents, and good parts among them that are misses; tell amounts that overlap."""
+    write_lots(folder, {("c", "OK"): 8, ("c", "dent"): 12, ("d", "OK"): 8}, seed=8)
+    write(folder / "c" / "dent", frames(6, 92), first=100)
+    amounts = [2 + k / 2 for k in range(12)] + [0.5 + 0.9 * k for k in range(6)]
+    files = sorted((folder / "c" / "dent").iterdir())
+    rows = [(f"c/dent/{file.name}", amount) for file, amount in zip(files, amounts, strict=True)]
+    return pd.DataFrame(rows, columns=["file", "amount"])
+
+
+def rate(folder, trials=3, count=12):
+    """What two inspectors say of the last few photographs: Bob misses a part in its last trial."""
+    parts = Parts.read(folder)
+    files = list(zip(parts.files, parts.names))[-count:]
+    missed = next(file for file, name in files if name != "OK")
+    return pd.DataFrame(
+        {
+            "part": str(file),
+            "inspector": inspector,
+            "trial": trial,
+            "verdict": "OK"
+            if name == "OK" or (inspector == "Bob" and file == missed and trial == trials)
+            else "reject",
+        }
+        for inspector in ("Ann", "Bob")
+        for trial in range(1, trials + 1)
+        for file, name in files
+    )

@@ -19,6 +19,7 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
@@ -47,9 +48,9 @@ needs_account = pytest.mark.skipif(
 #: Figures that are no shares: times, sizes, counts, losses, and ratios of such.
 NO_SHARE = re.compile(
     r"loss|^epochs$|time_share|(^|_)(m?s|seconds|mib|bytes|ratio|steps|floats|faster|differ|run"
-    r"|exponent|sizes|speedup|extrapolated|roughness|threshold|fits)(_|$)"
+    r"|exponent|sizes|speedup|extrapolated|roughness|threshold|fits|a50|a90)(_| |$)"
 )
-ANY_SIGN = re.compile(r"silhouette|exponent|mib|rise|rank")
+ANY_SIGN = re.compile(r"silhouette|exponent|mib|rise|rank|kappa")
 IMAGES = {"train": 300, "test": 100}
 #: Parts of each failure mode, and good ones beyond.
 PARTS = {
@@ -59,6 +60,7 @@ PARTS = {
     "test": (4, 20),
     "unseen": (2, 0),
     "later": (5, 0),
+    "retest": (10, 0),  # a part in its ten shots
 }
 
 
@@ -611,17 +613,46 @@ def test_siamese_inspection_runs_the_cases_that_are_asked_for(toys):
     check_record(toys.read(script), ["plain classifier"])
 
 
-def test_signing_off(toys):
-    small = {"SEEDS": (0,), "RECALIBRATIONS": 2, "NEW_LOT": 3, "CALIBRATING": 20, "ROUNDS": 2}
-    script = toys.load("signing_off", **small)
-    test = few_maps("test")
-    many = test.take(np.tile(np.arange(len(test)), 7))  # one in so many of 400 is timed
-    maps = {split: few_maps(split) for split in PARTS} | {"test": many}
-    toys.patch.setattr(script, "load_maps", maps.get)
+def small_station(toys):
+    """Loads before a script that uses it: a station of few parts, whose limit promises little."""
+    script = toys.load("signed_station", SIGNED={"method": "quantile", "false_alarms": 0.1})
     toys.patch.setattr(script, "PIN_CNN", replace(script.PIN_CNN, batch=2))
-    toys.patch.setattr(script, "on_small_hardware", once(script.on_small_hardware))
-    figures = ["conformal 0.01", "maps moved back, right", "int8_ms"]
-    check_gone_on_with(toys, script, script.CASES, figures, stopped_at=2)
+
+
+def some_named(split, rows=None):
+    parts = few_parts_seen(split)
+    return parts if rows is None else parts.take(rows)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # a toy station deserves doubt
+def test_signing_off(toys):
+    small_station(toys)
+    small = {"SEEDS": (0, 1), "SIZES": (30,), "RECALIBRATIONS": 2, "OTHERS": 30, "GRADED": 12}
+    script = toys.load("signing_off", **small, PROMISE=0.2, named_images=some_named)
+    curve = SimpleNamespace(a50=0.2, a90=0.3, a90_95=0.4)  # so few parts hardly overlap
+    toys.patch.setattr(script, "detection_curve", lambda amounts, hits: curve)
+    cases = [*script.LIMITS, script.STATION, script.RULER, *script.INSPECTORS]
+    figures = ["kept", "passes: other pins", "a90_95 D", "kappa"]
+    check_gone_on_with(toys, script, cases, figures, stopped_at=2, lacking=cases[:1])
+    notes = toys.read(script)["notes"]
+    assert set(notes) == {f"{method}, 30" for method in script.LIMITS}
+    assert all(len(note["value"]) == 2 for note in notes.values())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # a toy station deserves doubt
+def test_on_the_line(toys):
+    small_station(toys)
+    small = {"SEEDS": (0, 1), "NEW_LOT": 3, "ROUNDS": 2, "TIMED": 5, "GOOD_PARTS": 20}
+    small |= {"OF_A_MODE": 1, "STREAMS": 3, "LONGEST": 20, "CHECKS": 3, "TAUGHT_BY": 4}
+    script = toys.load("on_the_line", **small, DRIFTS=dict(islice(all_drifts(toys), 2)))
+    toys.patch.setattr(script, "arrays_in_int8", lambda station, train, calibration: station)
+    cases = [*script.WHITENINGS, *script.WAYS, *script.DRIFTS]
+    figures = ["int8 escapes", "right", "run_log", "rings_by_verdict"]
+    check_gone_on_with(toys, script, cases, figures, stopped_at=3)
+
+
+def all_drifts(toys):
+    return toys.load("on_the_line").DRIFTS.items()
 
 
 @pytest.fixture

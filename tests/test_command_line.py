@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 from drawn_parts import draw, frames, write, write_lots
 from PIL import Image
+from qualified_parts import label_amounts, rate
 from typer.testing import CliRunner
 
+from snnlib.quality.acceptance import parts_to_test
 from snnlib.station.command_line import Method, app
 from snnlib.station.judging import load_judge
 from snnlib.station.rule import LIMITS
@@ -326,6 +328,79 @@ def test_nothing_to_look_at_and_nothing_known(station, tmp_path):
     result = CliRunner().invoke(app, ["qualify", *map(str, words)])
     assert result.exit_code == 2
     assert "5 of 5 photographs have no class" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """Photographs with what is known of them, and what inspectors said, as a person types it."""
+    folder = tmp_path_factory.mktemp("audited")
+    label_amounts(folder / "parts").to_csv(folder / "sheet.csv", index=False)
+    rate(folder / "parts").to_csv(folder / "ratings.csv", index=False)
+    return folder
+
+
+def test_an_audit(station, tables, tmp_path):
+    report = tmp_path / "report.html"
+    words = ["qualify", station, tables / "parts", "-o", report, "--overwrite"]
+    words += ["--sheet", tables / "sheet.csv", "--ratings", tables / "ratings.csv"]
+    words += ["--most-escapes", 0.5, "--most-false-alarms", 0.9, "--allowed", 2]
+    said, _ = run(*words, code=1)
+    needed = [parts_to_test(share, allowed=2) for share in (0.5, 0.9)]
+    assert re.search(
+        rf"^acceptance test of escapes: failed; \d of 18 parts are wrong, 2 may be of {needed[0]} "
+        r"or more; the bound is .* %, to be proved is 50 %$",
+        said,
+        re.M,
+    )
+    assert re.search(r"^acceptance test of false alarms: passed; \d of 16 parts", said, re.M)
+    assert re.search(r"^probability of detection of dent: a50 \d.*, a90 \d.*, a90/95 ", said, re.M)
+    assert re.search(r"^agreement of inspectors: Fleiss' kappa 0\.\d\d$", said, re.M)
+    assert re.search(r"^agreement of the station with what parts are: kappa \d", said, re.M)
+    found = told(*words, code=1)
+    assert found["acceptance"]["escapes"]["result"] == "failed"
+    alarms = found["acceptance"]["false_alarms"]
+    assert [alarms[name] for name in ("result", "needed", "parts")] == ["passed", needed[1], 16]
+    curve = found["detection"]["dent"]
+    assert curve["parts"] == 18
+    assert curve["a50"] < curve["a90"]
+    assert found["agreement"]["within"]["Bob"]["share"] == 11 / 12
+    assert found["agreement"]["against"]["Ann"]["kappa"] == 1
+    assert found["agreement"]["station"]["value"] <= 1
+
+
+def test_the_code_of_an_acceptance_test(station, tmp_path):
+    """60 parts of either kind and no doubt: 59 prove 5 %, and not 4 %."""
+    counts = {(lot, kind): 30 for lot in "cd" for kind in ("OK", "dent")}
+    words = [station, write_lots(tmp_path / "many", counts, seed=8), "-o", tmp_path / "a.html"]
+    for share, result, code in [(0.05, "passed", 0), (0.04, "too few parts", 1)]:
+        more = ["--overwrite", "--json", "--most-escapes", share]
+        done = CliRunner().invoke(app, ["qualify", *map(str, words + more)])
+        assert done.exit_code == code
+        found = json.loads(done.stdout)
+        assert found["acceptance"]["escapes"]["result"] == result
+        assert found["detection"] == {}
+        assert found["agreement"] is None
+        assert result in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--sheet", "gone.csv"], "gone.csv can't be read (No such file or directory)"),
+        (["--sheet", "ratings.csv"], "there is no column file in the sheet: expected file, got"),
+        (["--ratings", "sheet.csv"], "there is no column part in the ratings: expected part, insp"),
+        (["--most-escapes", "5"], "the most escapes must be a share between 0 and 1, such as 0.05"),
+        (["--allowed", "1"], "an acceptance test needs the most escapes, or the most false"),
+    ],
+)
+def test_what_an_audit_can_not_take(station, tables, tmp_path, words, complaint):
+    report = tmp_path / "report.html"
+    begin = ["qualify", str(station), str(tables / "parts"), "-o", str(report)]
+    words = [str(tables / word) if word.endswith(".csv") else word for word in words]
+    done = CliRunner().invoke(app, [*begin, *words])
+    assert done.exit_code == 2
+    assert complaint in done.stderr
+    assert not report.exists()
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-from drawn_parts import write_lots
+from drawn_parts import frames, write, write_lots
 from PIL import Image
-from qualified_parts import CHIPPED, ODD, label, small_station
+from qualified_parts import CHIPPED, ODD, label, label_amounts, rate, small_station
 
 from snnlib import plots
 from snnlib.evaluation import escapes, false_alarms
@@ -22,6 +23,7 @@ from snnlib.quality.lots import proportion_by_lot
 from snnlib.station.parts import Parts
 from snnlib.station.qualification import qualify
 from snnlib.station.report import write_report
+from snnlib.station.studies import Plan
 
 
 @pytest.fixture(scope="module")
@@ -256,3 +258,117 @@ def test_pictures_are_whole_whatever_the_style_of_figures(found, page, tmp_path)
         styled = parsed(found, tmp_path)
     shown = [image["src"] for image in page.find_all("img")]
     assert [image["src"] for image in styled.find_all("img")] == shown
+
+
+@pytest.fixture(scope="module")
+def audit(station, tmp_path_factory):
+    """With all that may be given; of one class of defects too few are known for a curve."""
+    folder = tmp_path_factory.mktemp("audited")
+    sheet = label_amounts(folder)
+    write(folder / "d" / ODD, frames(3, 73, "scratch"))
+    few = pd.DataFrame({"file": [f"{ODD}/00{k}.png" for k in range(3)], "amount": 1.0})
+    given = {"sheet": pd.concat([sheet, few]), "ratings": rate(folder), "plan": Plan(0.5, 0.9, 2)}
+    return qualify(station, Parts.read(folder), **given)
+
+
+@pytest.fixture(scope="module")
+def audited(audit, tmp_path_factory):
+    return parsed(audit, tmp_path_factory.mktemp("report"))
+
+
+def test_what_was_not_given_is_said(page):
+    for name, option in [
+        ("acceptance", "--most-escapes 0.05"),
+        ("detection", "--sheet sheet.csv"),
+        ("agreement", "--ratings ratings.csv"),
+    ]:
+        assert option in words(section(page, name))
+        assert not section(page, name).table
+    assert "Acceptance test" not in words(section(page, "answer"))
+
+
+def test_the_acceptance_test_is_told(audited, audit):
+    rows = table(audited, "acceptance")
+    assert [*rows] == ["escapes", "false alarms"]
+    for row in audit.acceptance.itertuples():
+        told = rows[row.Index]
+        assert told["Result"] == row.result
+        assert told["Share at most"] == percent(row.most)
+        assert told["Bound"] == percent(row.bound)
+        counts = [told[name] for name in ("Allowed", "Wrong", "Parts needed", "Parts judged")]
+        assert counts == [str(n) for n in (row.allowed, row.failures, row.needed, row.parts)]
+    assert "Acceptance test : escapes failed , false alarms passed ." in words(
+        section(audited, "answer")
+    )
+
+
+def test_the_probability_of_detection_is_told(audited, audit):
+    curve, there = audit.detection["dent"], section(audited, "detection")
+    (row,) = table(audited, "detection").values()
+    assert row["Parts"] == "18"
+    assert row["Hits"] == str(curve.hits.sum())
+    for name, value in {"a50": curve.a50, "a90": curve.a90, "a90/95": curve.a90_95}.items():
+        assert row[name] == (f"{value:.4g}" if np.isfinite(value) else "infinite")
+        assert name in words(there.dl)
+    (image,) = there.find_all("img")
+    assert image["alt"].startswith(
+        f"Chance that dent is found, by its amount: 50 % at {row['a50']}"
+    )
+    head, _, data = image["src"].partition(",")
+    assert head == "data:image/png;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as plot:
+        assert plot.size == (1000, 640)
+    assert "There is no curve: expected at least 10 parts, got 3." in words(there)
+    assert ODD in there.get_text()
+    assert not audited.find("x")
+
+
+def test_agreement_is_told(audited, audit):
+    there, study, kappa = section(audited, "agreement"), audit.agreement, audit.kappa
+    rows = table(audited, "agreement")
+    assert [*rows] == ["Ann", "Bob"]
+    for name, row in rows.items():
+        alone, right = study.within.loc[name], study.against.loc[name]
+        for told, figures, figure in [
+            ("Fleiss' kappa", alone, "kappa"),
+            ("Cohen's kappa", right, "kappa"),
+        ]:
+            low, high = figures[f"{figure}_low"], figures[f"{figure}_high"]
+            assert row[told] == f"{figures[figure]:.2f} ({low:.2f} to {high:.2f})"
+        for told, figures, figure in [
+            ("Same again", alone, "share"),
+            ("Always right", right, "share"),
+            ("Misses", right, "misses"),
+            ("False alarms", right, "false_alarms"),
+        ]:
+            assert row[told].startswith(percent(figures[figure]))
+    said = words(there)
+    assert f"Cohen's kappa {kappa.value:.2f} ({kappa.low:.2f} to {kappa.high:.2f})" in said
+    assert f"Fleiss' kappa of all ratings is {study.kappa.value:.2f} (" in said
+    assert "above 0.75 it is good" in said
+    assert "AIAG, Measurement Systems Analysis" in said
+
+
+def test_shots_of_one_part_are_told(station, tmp_path):
+    """Each good part is on two photographs, so the station is an inspector; no miss is defined."""
+    parts = Parts.read(write_lots(tmp_path / "parts", {("c", "OK"): 8}, seed=5))
+    sheet = pd.DataFrame({"file": list(map(str, parts.files)), "part": list("aabbccdd")})
+    ratings = pd.DataFrame(
+        {"part": part, "inspector": inspector, "trial": trial, "verdict": "OK"}
+        for part in "abcd"
+        for inspector in ("<Ann>", "Bob")
+        for trial in (1, 2)
+    )
+    page = parsed(qualify(station, parts, sheet=sheet, ratings=ratings), tmp_path)
+    assert "The 8 photographs are of 4 parts" in words(section(page, "answer"))
+    assert "The station is one of the inspectors, as station" in words(section(page, "agreement"))
+    rows = table(page, "agreement")
+    assert [*rows] == ["<Ann>", "Bob", "station"]
+    assert rows["Bob"]["Misses"] == rows["Bob"]["Fleiss' kappa"] == "not defined"
+
+
+@pytest.mark.parametrize(
+    "check", [test_nothing_is_fetched, test_the_page_is_sound], ids=lambda check: check.__name__
+)
+def test_an_audit_is_as_sound(audited, check):
+    check(audited)

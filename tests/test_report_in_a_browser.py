@@ -2,11 +2,12 @@
 
 import pytest
 from browsers import SCREENS, UNDRAWN, accessibility, listen, started_browser
-from qualified_parts import label, small_station
+from qualified_parts import label, label_amounts, rate, small_station
 
 from snnlib.station.parts import Parts
 from snnlib.station.qualification import qualify
 from snnlib.station.report import write_report
+from snnlib.station.studies import Plan
 
 # What ends to the right of the screen and is in no box that scrolls.
 STICKING_OUT = """() => [...document.querySelectorAll("main *")]
@@ -26,8 +27,12 @@ def browser():
 def report(browser, tmp_path_factory):
     """A report; made after the browser, without which there is no need of it."""
     folder = tmp_path_factory.mktemp("report")
-    parts = Parts.read(label(folder / "labelled"))
-    write_report(qualify(small_station(folder / "learned"), parts), folder / "report.html")
+    label(folder / "labelled")
+    given = {"sheet": label_amounts(folder / "labelled"), "plan": Plan(0.1, 0.2, 1)}
+    given["ratings"] = rate(folder / "labelled")
+    parts = Parts.read(folder / "labelled")
+    found = qualify(small_station(folder / "learned"), parts, **given)
+    write_report(found, folder / "report.html")
     return folder / "report.html"
 
 

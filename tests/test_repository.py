@@ -49,7 +49,7 @@ ROOMS = LEARNING | {
     "quality": {"evaluation"},
     "station": {*LEARNING, "quality"} - {"data", "keras_triplets", "array_cache"},
     "nsoartc": {*LEARNING, "station"},
-    "book": {"extras"},
+    "book": {"extras", "quality"},
 }
 HEAVY = {"torch", "tensorflow", "matplotlib", "datasets", "onnxruntime"}
 # Packages that modules must not load before they are needed: all that are heavy, but for some.
@@ -73,6 +73,7 @@ NEEDED = {
             "learning",
             "onnx_graph",
             "qualification",
+            "quantised",
             "report",
             "saving",
             "station",

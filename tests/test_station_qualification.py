@@ -4,17 +4,21 @@ import shutil
 from math import comb
 
 import numpy as np
+import pandas as pd
 import pytest
 from drawn_parts import frames, write, write_lots
-from qualified_parts import CHIPPED, ODD, label, small_station
+from qualified_parts import CHIPPED, ODD, label, label_amounts, rate, small_station
 
 from snnlib.evaluation import escapes, false_alarms, proportion
+from snnlib.quality.agreement import cohen_kappa
+from snnlib.quality.detection import detection_curve
 from snnlib.quality.lots import proportion_by_lot
 from snnlib.station.exporting import export_station
 from snnlib.station.judging import load_judge
 from snnlib.station.parts import Parts
 from snnlib.station.provenance import provenance
 from snnlib.station.qualification import Qualification, qualify
+from snnlib.station.studies import FAILED, PASSED, TOO_FEW, Plan
 from snnlib.station.verdict import INVALID, UNKNOWN
 
 
@@ -229,3 +233,94 @@ def test_what_an_onnx_file_was_made_from_is_known(station, learned, tmp_path):
     export_station(station, tmp_path / "cell.onnx")
     again = qualify(load_judge(tmp_path / "cell.onnx"), Parts.read(learned))
     assert again.doubts[0].startswith("the station was made from 68 of the 68 parts judged")
+
+
+def test_nothing_is_told_that_was_not_asked_for(found):
+    assert found.acceptance is found.agreement is found.kappa is None
+    assert found.detection == {}
+    assert found.shots.part.nunique() == len(found.table)
+    assert found.shots.wrong.sum() == found.by_kind.errors.sum()
+    assert not found.passes
+
+
+def test_an_audit(station, tmp_path):
+    """A sheet tells amounts, inspectors rate twelve parts, and a test was planned before."""
+    sheet, plan = label_amounts(tmp_path), Plan(0.5, 0.3)
+    parts = Parts.read(tmp_path)
+    found = qualify(station, parts, sheet=sheet, ratings=rate(tmp_path), plan=plan)
+    hits = (found.table.verdict != "OK")[found.table.true == "dent"].to_numpy()
+    curve, expected = found.detection["dent"], detection_curve(sheet.amount, hits)
+    assert 3 <= sum(~hits) <= 9  # good parts in the folder of dents
+    assert (curve.a50, curve.a90, curve.a90_95) == (expected.a50, expected.a90, expected.a90_95)
+    escaped, alarms = found.acceptance.result
+    assert found.acceptance.failures.tolist() == [sum(~hits), found.by_kind.errors[True]]
+    assert escaped == FAILED
+    assert alarms == (FAILED if found.by_kind.errors[True] else PASSED)
+    rated = found.table.iloc[-12:]
+    good, passes = ((rated[name] == "OK").map({True: 1, False: 0}) for name in ("true", "verdict"))
+    assert found.kappa == cohen_kappa(passes, good)
+    assert found.agreement.within.share.to_dict() == {"Ann": 1, "Bob": 11 / 12}
+    assert found.agreement.against.misses.to_dict() == {"Ann": 0, "Bob": 1 / (3 * sum(1 - good))}
+    told = " | ".join(found.doubts)
+    assert "12 parts in 3 trials are few to tell" in told
+    assert "whether the station says the same of a part again was not tested" in told
+    assert "are few: it takes 59" not in told  # the plan tells how many it takes
+    assert not found.passes
+
+
+def test_shots_of_a_part_count_once_and_are_trials(station, tmp_path):
+    """Every part has two shots, and inspectors judge it twice; one escapes by its second shot."""
+    write_lots(tmp_path, {("c", "OK"): 12, ("c", "dent"): 11, ("d", "OK"): 12}, seed=7)
+    write(tmp_path / "c" / "dent", frames(1, 72), first=11)
+    parts = Parts.read(tmp_path)
+    sheet = pd.DataFrame({"file": list(map(str, parts.files)), "part": np.arange(len(parts)) // 2})
+    rows = [(k, who, t) for who in ("Ann", "Bob") for t in (1, 2) for k in range(len(parts) // 2)]
+    ratings = pd.DataFrame(rows, columns=["part", "inspector", "trial"])
+    ratings["verdict"] = parts.names[2 * ratings.part]
+    plan = Plan(most_escapes=0.05)
+    found = qualify(station, parts, sheet=sheet, ratings=ratings, plan=plan)
+    assert found.acceptance.parts.tolist() == [6]
+    assert found.acceptance.failures.tolist() == [1]
+    assert found.kappa is None
+    assert found.agreement.within.index.tolist() == ["Ann", "Bob", "station"]
+    assert found.agreement.against.share.to_list()[:2] == [1, 1]
+    passes = (found.table.verdict == "OK").to_numpy().reshape(-1, 2)
+    alike = np.mean(passes[:, 0] == passes[:, 1])
+    assert found.agreement.within.share["station"] == pytest.approx(alike) != 1
+    assert not any("same of a part again" in doubt for doubt in found.doubts)
+    left_out = "the sheet names no part for 2 of 36 photographs: each counts as a part of its own"
+    assert left_out not in found.doubts
+    assert left_out in qualify(station, parts, sheet=sheet[2:]).doubts
+
+
+def test_a_test_that_is_passed_allows_for_escapes(station, tmp_path):
+    """Two lots of each kind and parts enough: nothing is doubted, and the plan decides."""
+    counts = {(lot, kind): 30 for lot in "cd" for kind in ("OK", "dent")}
+    write_lots(tmp_path, counts, seed=8)
+    write(tmp_path / "c" / "dent", frames(1, 72), first=29)
+    parts = Parts.read(tmp_path)
+    for plan, result, passes in [
+        (None, None, False),
+        (Plan(most_escapes=0.1, allowed=1), PASSED, True),
+        (Plan(most_escapes=0.05, allowed=1), TOO_FEW, False),
+        (Plan(most_escapes=0.1), FAILED, False),
+        (Plan(most_false_alarms=0.5, allowed=15), PASSED, False),  # it says nothing of the escape
+    ]:
+        found = qualify(station, parts, plan=plan)
+        assert found.doubts == ()
+        assert result is None or found.acceptance.result.tolist() == [result]
+        assert found.passes == passes
+
+
+def test_tables_are_refused_before_anything_is_judged(labelled):
+    """There is no station, which would be asked."""
+
+    class Unasked:
+        good = "OK"
+
+    sheet = pd.DataFrame({"file": ["nowhere.png"], "amount": [1]})
+    with pytest.raises(ValueError, match=r"row 2 of the sheet is 'nowhere\.png', which is none of"):
+        qualify(Unasked(), Parts.read(labelled), sheet=sheet)
+    ratings = pd.DataFrame({"part": ["a"]})
+    with pytest.raises(ValueError, match="there is no column inspector in the ratings"):
+        qualify(Unasked(), Parts.read(labelled), ratings=ratings)

@@ -17,6 +17,7 @@ def connector_station(
     calibration: ImageSet,
     *,
     front: nn.Module,
+    method: str = "quantile",
     false_alarms: float = 0.005,
 ) -> Station:
     """Place the anchors and the limit of a station that judges maps.
@@ -29,8 +30,8 @@ def connector_station(
         Raw maps of training parts, and of parts that were not trained on.
     front : torch.nn.Module
         What is done to maps before, such as `fit_front` learns.
-    false_alarms : float, default 0.005
-        Share of good calibration parts that may lie beyond the limit.
+    method, false_alarms
+        How the limit is set, as for `snnlib.station.station.Station.fit`.
 
     Returns
     -------
@@ -51,5 +52,6 @@ def connector_station(
         tiles=PINS,
         front=front,
         transform=unit_space() if train.source == SOURCE else None,
+        method=method,
         false_alarms=false_alarms,
     )

@@ -5,7 +5,10 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ["Arrays", "Transform"]
+__all__ = ["OUT_OF_RANGE", "Arrays", "Transform"]
+
+#: Why a part is not judged of which features make no point of finite numbers.
+OUT_OF_RANGE = "it holds values beyond the range that features were made for"
 
 BEYOND = 10.0  # times the largest training value: then values are on another scale
 

@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from enum import StrEnum
 from functools import reduce
 from pathlib import Path
@@ -22,6 +23,11 @@ with extra("station"):
     import typer
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from snnlib.evaluation import Estimate
+    from snnlib.quality.agreement import AgreementStudy
+    from snnlib.quality.detection import DetectionCurve
     from snnlib.station.judging import Judge
     from snnlib.station.parts import Parts
     from snnlib.station.qualification import Qualification
@@ -265,30 +271,69 @@ def qualify(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Where the report goes: one HTML file.")
     ],
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            help="What is known of photographs, CSV: their file; the part that each shows, or the "
+            "amount, which is how large its defect is, or both."
+        ),
+    ] = None,
+    ratings: Annotated[
+        Path | None,
+        typer.Option(
+            help="What inspectors said, CSV: part, inspector, trial, verdict. A part is that of "
+            "the sheet, or a file."
+        ),
+    ] = None,
+    most_escapes: Annotated[
+        float | None,
+        typer.Option(
+            help="Acceptance test: share of defective parts, such as 0.05, of which a pass proves "
+            "that fewer escape. Decide it before."
+        ),
+    ] = None,
+    most_false_alarms: Annotated[
+        float | None, typer.Option(help="The same of good parts that are stopped.")
+    ] = None,
+    allowed: Annotated[
+        int, typer.Option(help="Parts that may be wrong in an acceptance test, of either kind.")
+    ] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge labelled photographs, and report how often a station is right.
 
     The report has escapes and false alarms with their intervals, every error as a picture, and what
-    about the parts deserves doubt. Exit code 0 if no defective part passes and nothing deserves
-    doubt, 1 if one passes or there is a doubt. False alarms alone leave it at 0.
+    about the parts deserves doubt. It has an acceptance test, how large a defect must be to be
+    found, and how well inspectors and station agree, if what they take is given. Exit code 0 if no
+    defective part passes and nothing deserves doubt, else 1. A test that is not passed makes it 1;
+    one that is passed allows for the escapes that were planned. False alarms that no test is of
+    leave it at 0.
     """
     with _errors_told(as_json):
         from snnlib.station.parts import Parts
         from snnlib.station.qualification import qualify
         from snnlib.station.report import write_report
+        from snnlib.station.sheets import read_table
+        from snnlib.station.studies import Plan
 
         _check_free(output, overwrite)
-        found = qualify(_loaded(station), Parts.read(parts), progress=not as_json)
+        planned = most_escapes is not None or most_false_alarms is not None or allowed
+        found = qualify(
+            _loaded(station),
+            Parts.read(parts),
+            progress=not as_json,
+            plan=Plan(most_escapes, most_false_alarms, allowed) if planned else None,
+            sheet=None if sheet is None else read_table(sheet),
+            ratings=None if ratings is None else read_table(ratings),
+        )
         write_report(found, output, progress=not as_json)
     if as_json:
         _print_json(report=str(output), **_qualified(found))
     else:
         _tell_qualified(found)
         typer.echo(f"The report is {output}")
-    passed = len(found.errors["escape"])
-    raise typer.Exit(STOPPED if passed or found.doubts else 0)
+    raise typer.Exit(0 if found.passes else STOPPED)
 
 
 def _loaded(file: Path) -> "Station | Judge":
@@ -305,18 +350,21 @@ def _loaded(file: Path) -> "Station | Judge":
 def _rows(judging: "Station | Judge", parts: "Parts", progress: bool) -> list[dict[str, Any]]:
     """What is said of each part; None stands for what is not known."""
     found = judging.judge(parts, progress)
-    rows = found if isinstance(found, list) else found.to_dict("records")
-    return [
-        {
-            str(name): None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in row.items()
-        }
-        for row in rows
-    ]
+    return _finite(found if isinstance(found, list) else found.to_dict("records"))
+
+
+def _finite(told: Any) -> Any:
+    """The same with None for each number that JSON has none for: not known, or without an end."""
+    if isinstance(told, dict):
+        return {str(name): _finite(value) for name, value in told.items()}
+    if isinstance(told, list):
+        return [_finite(value) for value in told]
+    return None if isinstance(told, float) and not math.isfinite(told) else told
 
 
 def _qualified(found: "Qualification") -> dict[str, Any]:
     """What a program wants to know of a qualification; null where there is no part."""
+    acceptance, study = found.acceptance, found.agreement
     figures = found.by_kind.to_dict(orient="index")
     return {
         "escapes": figures.get(False),
@@ -328,8 +376,30 @@ def _qualified(found: "Qualification") -> dict[str, Any]:
         "bounds": [
             row | {"kind": row["kind"] or None} for row in found.proofs.to_dict(orient="records")
         ],
+        "acceptance": None if acceptance is None else _tested(acceptance),
+        "detection": {name: _detected(curve) for name, curve in found.detection.items()},
+        "agreement": None if study is None else _agreed(study, found.kappa),
         "doubts": list(found.doubts),
     }
+
+
+def _tested(acceptance: "pd.DataFrame") -> dict[str, Any]:
+    rows = acceptance.to_dict(orient="index")
+    return {str(error).replace(" ", "_"): row for error, row in rows.items()}
+
+
+def _detected(curve: "DetectionCurve | str") -> dict[str, Any]:
+    if isinstance(curve, str):
+        return {"why": curve}
+    amounts = {name: getattr(curve, name) for name in ("a50", "a90", "a90_95")}
+    return {"parts": len(curve.hits), "hits": int(curve.hits.sum())} | _finite(amounts)
+
+
+def _agreed(study: "AgreementStudy", kappa: "Estimate | None") -> dict[str, Any]:
+    tables = {"within": study.within, "against": study.against}
+    told = {name: table.to_dict(orient="index") for name, table in tables.items()}
+    told |= {"share": asdict(study.share), "kappa": asdict(study.kappa)}
+    return _finite(told | {"station": None if kappa is None else asdict(kappa)})
 
 
 def _tell_qualified(found: "Qualification") -> None:
@@ -342,6 +412,23 @@ def _tell_qualified(found: "Qualification") -> None:
         if estimate is not None:
             figure = f"{rows[good].errors} of {rows[good].parts}, {estimate.percent()}"
         typer.echo(f"{name}: {figure}")
+    if found.acceptance is not None:
+        for row in found.acceptance.itertuples():
+            typer.echo(
+                f"acceptance test of {row.Index}: {row.result}; {row.failures} of {row.parts} "
+                f"parts are wrong, {row.allowed} may be of {row.needed} or more; the bound is "
+                f"{100 * row.bound:.2f} %, to be proved is {100 * row.most:g} %"
+            )
+    for name, curve in found.detection.items():
+        if not isinstance(curve, str):
+            typer.echo(
+                f"probability of detection of {name}: a50 {curve.a50:.4g}, a90 {curve.a90:.4g}, "
+                f"a90/95 {curve.a90_95:.4g}"
+            )
+    if found.agreement is not None:
+        typer.echo(f"agreement of inspectors: Fleiss' kappa {found.agreement.kappa.value:.2f}")
+    if found.kappa is not None:
+        typer.echo(f"agreement of the station with what parts are: kappa {found.kappa.value:.2f}")
     for doubt in found.doubts:
         typer.echo(f"- doubt: {doubt}")
 

@@ -6,7 +6,9 @@ what its classes are, where its limit is and where that comes from.
 
 import base64
 import json
-from dataclasses import asdict
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,21 +16,25 @@ import numpy as np
 from torch import nn
 
 from snnlib.extras import extra
+from snnlib.images import ImageSet
+from snnlib.station.anchors import place_anchors
 from snnlib.station.arrays import Arrays
 from snnlib.station.deployment import export_onnx
+from snnlib.station.doubts import doubts_of_limit
 from snnlib.station.evidence import PatchEvidence
 from snnlib.station.features import EmbeddingFeatures, MapFeatures
 from snnlib.station.judging import FORMAT, METADATA, PARTS, load_judge, sealed
 from snnlib.station.looking import prepared_batches, sound
 from snnlib.station.onnx_graph import End, Graph
-from snnlib.station.parts import Parts
-from snnlib.station.provenance import library, marks
-from snnlib.station.rule import ROUNDING
+from snnlib.station.parts import Parts, normal_form
+from snnlib.station.provenance import library, marks, provenance
+from snnlib.station.quantised import QuantisedEmbedding
+from snnlib.station.rule import ROUNDING, set_rule
 from snnlib.station.station import Station
 from snnlib.station.verdict import INVALID, UNKNOWN
 from snnlib.whole_files import written_whole
 
-__all__ = ["export_station", "in_int8"]
+__all__ = ["arrays_in_int8", "export_station", "in_int8"]
 
 SINGLE, DOUBLE = 1, 11  # kinds of values, by ONNX's numbers
 OUTPUTS: dict[str, End] = {
@@ -40,6 +46,7 @@ OUTPUTS: dict[str, End] = {
     "measured": (np.float32, ("n", 2)),
 }
 TOLERANCE = 1e-3  # relative, of the scores of probes
+SETTINGS = ("method", "false_alarms", "calibration")  # of a rule, from which its limit follows
 RANGES = 100  # photographs whose values give the ranges of whole numbers
 
 
@@ -104,7 +111,10 @@ def in_int8(station: Station, parts: Parts, progress: bool = False) -> Station:
     """
     if not isinstance(station.features, MapFeatures) or isinstance(station.preparation, Arrays):
         kind = type(station.features).__name__
-        raise TypeError(f"only features of photographs can be made whole numbers, got {kind}")
+        raise TypeError(
+            f"only features of photographs can be made whole numbers here, got {kind}; for a "
+            "station of arrays there is arrays_in_int8"
+        )
     first, taught = _of_the_beginning(station, parts)
     random = np.random.default_rng(station.made["seed"])
     some = random.choice(len(first), min(RANGES, len(first)), replace=False)
@@ -124,6 +134,117 @@ def in_int8(station: Station, parts: Parts, progress: bool = False) -> Station:
     for name, photographs in taught.items():
         again = again.with_defect(name, photographs)
     return again
+
+
+def arrays_in_int8(
+    station: Station,
+    train: ImageSet,
+    calibration: ImageSet,
+    taught: Mapping[str, np.ndarray] | None = None,
+) -> Station:
+    """Make the same station of arrays from a network in 8-bit whole numbers.
+
+    Whole numbers move embeddings a little. So anchors and limit come anew from the parts that the
+    station was made from, in the same way. Front and encoder become one network, so that tiles,
+    which are replaced between the two, no longer tell what speaks against a part. A part whose
+    values lie beyond the range of training parts by more than a fifth is `.INVALID`.
+
+    Parameters
+    ----------
+    station : Station
+        Made by `snnlib.station.station.Station.of_encoder`.
+    train, calibration : ImageSet
+        The sets that it was made from. They are known by their content.
+    taught : dict of str to ndarray, optional
+        Parts of each defect that was taught later, by its name.
+
+    Returns
+    -------
+    Station
+
+    Raises
+    ------
+    TypeError
+        If the station has other features.
+    ValueError
+        If the sets, or the parts that were taught, are others than the station was made from; if
+        no layer of the network has weights to multiply by; if a good calibration part is beyond
+        the range.
+
+    Warns
+    -----
+    UserWarning
+        For each of the doubts of the new station.
+    """
+    if not isinstance(station.features, EmbeddingFeatures):
+        kind = type(station.features).__name__
+        raise TypeError(f"only a network run by PyTorch can be made whole numbers, got {kind}")
+    taught = {normal_form(name): parts for name, parts in (taught or {}).items()}
+    made = provenance(train, calibration)
+    _check_sets(station, made, train, calibration)
+    _check_taught(station, taught)
+    features = QuantisedEmbedding.of(station.features, train.images)
+    small = replace(
+        _learned_anew(station, features, train, calibration),
+        made=made,
+        made_from=marks(train, calibration),
+    )
+    for doubt in small.doubts:
+        warnings.warn(doubt, stacklevel=2)
+    for name in station.made.get("taught", {}):  # in their order
+        small = small.with_defect(name, taught[name])
+    return small
+
+
+def _learned_anew(station, features, train, calibration):
+    """A station with the anchors and the limit that other features give it."""
+    anchors = place_anchors(features.describe(train.images)[0], train.names, mended=False)
+    good = np.flatnonzero(calibration.names == station.good)
+    points, _ = features.describe(calibration.images[good])
+    beyond = good[np.isnan(points).any(axis=1)]
+    if len(beyond):
+        raise ValueError(
+            f"{len(beyond)} good calibration parts lie beyond the range of training parts, the "
+            f"first of them part {beyond[0]}: make the station from training parts like these"
+        )
+    scores = anchors.distances(points)[:, anchors.classes.index(station.good)]
+    settings = {name: getattr(station.rule, name) for name in SETTINGS}
+    rule = set_rule(scores, None, **settings)
+    labels, nearest = [f"part {k}" for k in good], anchors.nearest(points)
+    doubts = doubts_of_limit(rule, scores, nearest, anchors, station.good, labels)
+    return replace(
+        station,
+        features=features,
+        anchors=anchors,
+        evidence=None,
+        rule=rule,
+        witnesses=points[: len(station.witnesses)],
+        doubts=tuple(doubts),
+    )
+
+
+def _check_sets(station, made, train, calibration):
+    if made["data"] == station.made["data"]:
+        return
+    found = marks(train, calibration)
+    others = (~np.isin(found, station.made_from)).sum()
+    raise ValueError(
+        f"the station was made from other sets: {others} of these {len(found)} parts are none of "
+        f"its {station.made['parts']}; expected the same training and calibration parts in the "
+        "same order, with the same names"
+    )
+
+
+def _check_taught(station, taught):
+    told = station.made.get("taught", {})
+    if set(taught) != set(told):
+        raise ValueError(
+            f"the station was taught {sorted(told)} later, got parts of {sorted(taught)}: whole "
+            "numbers need those of all"
+        )
+    for name, parts in taught.items():
+        if [f"{mark:016x}" for mark in marks(parts)] != told[name]["marks"]:
+            raise ValueError(f"the station was taught {name!r} by other parts than these")
 
 
 def _of_the_beginning(station, parts):
@@ -190,9 +311,11 @@ def _judged_in(graph, station, images):
     if station.checks is not None:
         made["measured"] = _measured_in(graph, images)
         valid = _within(graph, made["measured"], station.checks)
-        invalid = graph.constant(np.int64(len(station.anchors.classes) + 1))
-        verdict = graph.add("Where", valid, verdict, invalid)
-        score = graph.add("Where", valid, score, graph.constant(np.float64(np.nan)))
+    else:
+        valid = _finite(graph, points)
+    invalid = graph.constant(np.int64(len(station.anchors.classes) + 1))
+    verdict = graph.add("Where", valid, verdict, invalid)
+    score = graph.add("Where", valid, score, graph.constant(np.float64(np.nan)))
     words = graph.constant(np.array([*station.anchors.classes, UNKNOWN, INVALID]))
     return made | {
         "verdict": graph.add("Gather", words, verdict),
@@ -205,6 +328,8 @@ def _described_in(graph, station, images):
     if isinstance(station.features, MapFeatures):
         places = isinstance(station.evidence, PatchEvidence)
         return station.features.write_in(graph, images, places=places)
+    if isinstance(station.features, QuantisedEmbedding):
+        return station.features.write_in(graph, images), None
     if not isinstance(station.features, EmbeddingFeatures):
         kind = type(station.features).__name__
         raise TypeError(f"no ONNX for features of the kind {kind}, only for those of snnlib")
@@ -280,6 +405,13 @@ def _within(graph, measured, checks):
         "ReduceMin", graph.add("Cast", both, to=SINGLE), graph.constant(np.array([1])), keepdims=0
     )
     return graph.add("Greater", least, graph.constant(np.float32(0)))
+
+
+def _finite(graph, points):
+    """Whether features make a point of finite numbers of each part."""
+    off = graph.add("Sub", points, points)  # NaN of what is infinite, too
+    total = graph.add("ReduceSum", off, graph.constant(np.array([1])), keepdims=0)
+    return graph.add("Not", graph.add("IsNaN", total))
 
 
 def _told(station):

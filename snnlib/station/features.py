@@ -49,7 +49,7 @@ class Features(Protocol):
         Returns
         -------
         points : ndarray, shape (n, d), float32
-            Values of each image as a whole.
+            Values of each image as a whole; NaN if it is beyond what they can describe.
         patches : ndarray, shape (n, p, r, s), float32, or None
             Values of each place of a grid of r rows and s columns over the image; None if the
             network does not tell places apart.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnlib.extras import extra
-from snnlib.station.arrays import Arrays
+from snnlib.station.arrays import OUT_OF_RANGE, Arrays
 from snnlib.station.checks import Checks
 from snnlib.station.looking import Source, prepared_batches
 from snnlib.station.parts import Parts, as_parts
@@ -183,6 +183,8 @@ class Judge:
         found = dict(zip(names, values)) | {"ms": 1000 * (time.perf_counter() - begun)}
         if found["verdict"][0] != INVALID:
             return found, ""
+        if self.told["checks"] is None:
+            return found, OUT_OF_RANGE
         low, high = map(np.array, self.told["checks"])
         return found, Checks(low, high).fault(found["measured"][0])
 

@@ -12,11 +12,23 @@ import pandas as pd
 
 from snnlib.evaluation import Estimate, proportion
 from snnlib.quality.acceptance import parts_to_test, upper_bound
+from snnlib.quality.agreement import AgreementStudy
+from snnlib.quality.detection import DetectionCurve
 from snnlib.quality.lots import proportion_by_lot
 from snnlib.station.judging import Judge
 from snnlib.station.parts import Parts
 from snnlib.station.provenance import marks, provenance
+from snnlib.station.sheets import read_ratings, read_sheet
 from snnlib.station.station import Station
+from snnlib.station.studies import (
+    PASSED,
+    Plan,
+    acceptance_test,
+    agreement_with_station,
+    detection_by_class,
+    doubts_of_agreement,
+    doubts_of_detection,
+)
 from snnlib.station.verdict import INVALID, UNKNOWN
 
 __all__ = ["Qualification", "qualify"]
@@ -69,6 +81,18 @@ class Qualification:
         ``parts`` and ``escapes`` of each ``kind`` of defect, after those of all kinds, whose name
         is empty; and the ``bound`` that the share of escapes keeps at 95 % confidence, one-sided,
         by Clopper and Pearson (1934). It takes parts for independent.
+    shots : DataFrame
+        The photographs as `snnlib.station.studies` has them, in the order of the table.
+    acceptance : DataFrame or None
+        What `~snnlib.station.studies.acceptance_test` says; None without a plan.
+    detection : dict of str to `~snnlib.quality.detection.DetectionCurve` or str
+        What `~snnlib.station.studies.detection_by_class` says; empty if no amount is known.
+    agreement : `~snnlib.quality.agreement.AgreementStudy` or None
+        What inspectors say, in two classes, ``good`` and ``not good``; None without ratings. The
+        station is one of them, if every part rated has as many shots as there are trials.
+    kappa : `.Estimate` or None
+        Cohen's kappa of the station and the reference, on the first shot of each part rated; NaN
+        where it is not defined. None without ratings, or if the station is one of the inspectors.
     doubts : tuple of str
         What about the parts judged deserves doubt; empty if nothing does.
     """
@@ -85,10 +109,33 @@ class Qualification:
     errors: dict[str, np.ndarray]
     limit_samples: np.ndarray
     proofs: pd.DataFrame
+    shots: pd.DataFrame
+    acceptance: pd.DataFrame | None
+    detection: dict[str, DetectionCurve | str]
+    agreement: AgreementStudy | None
+    kappa: Estimate | None
     doubts: tuple[str, ...]
 
+    @property
+    def passes(self) -> bool:
+        """Whether no defect escapes, or the acceptance test is passed, and nothing is doubted."""
+        if self.doubts:
+            return False
+        tested = {} if self.acceptance is None else self.acceptance.result.to_dict()
+        if any(result != PASSED for result in tested.values()):
+            return False
+        return "escapes" in tested or not len(self.errors["escape"])
 
-def qualify(station: Station | Judge, parts: Parts, progress: bool = False) -> Qualification:
+
+def qualify(
+    station: Station | Judge,
+    parts: Parts,
+    progress: bool = False,
+    *,
+    sheet: pd.DataFrame | None = None,
+    ratings: pd.DataFrame | None = None,
+    plan: Plan | None = None,
+) -> Qualification:
     """Let a station judge labelled photographs, and count what it says.
 
     Parameters
@@ -99,6 +146,13 @@ def qualify(station: Station | Judge, parts: Parts, progress: bool = False) -> Q
         Each with its class; from lots that the station was not made from.
     progress : bool, default False
         Whether to show a progress bar.
+    sheet : DataFrame, optional
+        What is known of photographs, as `~snnlib.station.sheets.read_sheet` takes it: which part
+        each shows, and how large its defect is.
+    ratings : DataFrame, optional
+        What inspectors said of parts, as `~snnlib.station.sheets.read_ratings` takes it.
+    plan : Plan, optional
+        What an acceptance test should prove, decided before.
 
     Returns
     -------
@@ -107,9 +161,10 @@ def qualify(station: Station | Judge, parts: Parts, progress: bool = False) -> Q
     Raises
     ------
     TypeError
-        If the station judges no photographs.
+        If the station judges no photographs, or sheet or ratings are no tables.
     ValueError
-        If a part has no class.
+        If a photograph has no class; the sheet or the ratings are not as they should be; or shots
+        of one part are both good and defective, or have different amounts of one defect.
     """
     nameless = np.flatnonzero(parts.names == "")
     if len(nameless):
@@ -118,12 +173,24 @@ def qualify(station: Station | Judge, parts: Parts, progress: bool = False) -> Q
             f"{parts.files[nameless[0]]}: put each into the folder of its class, such as "
             "parts/LOT/CLASS"
         )
+    good, content = parts.names == station.good, marks(parts)
+    known = read_sheet(sheet, parts, content, station.good)
+    rated = None if ratings is None else read_ratings(ratings, parts, known.name, station.good)
     table = pd.DataFrame(station.judge(parts, progress))
     table.insert(1, "true", parts.names)
     table.insert(2, "lot", parts.lots)
-    good = (table.true == station.good).to_numpy()
     passes = (table.verdict == station.good).to_numpy()
+    shots = known.drop(columns="name").assign(true=parts.names, good=good, wrong=passes != good)
     wrong = pd.DataFrame({"good": good, "wrong": passes != good}).join(table)
+    detection = detection_by_class(shots)
+    study, kappa = (None, None) if rated is None else agreement_with_station(rated, shots, content)
+    doubts = [
+        *_doubts(station, parts, table, good, content, plan),
+        *_doubts_of_names(known.name),
+        *doubts_of_detection(shots, detection),
+        *([] if rated is None else doubts_of_agreement(rated, shots, kappa)),
+        *(f"passed over: {what}" for what in parts.skipped),
+    ]
     return Qualification(
         station=station,
         judged=provenance(parts),
@@ -137,7 +204,12 @@ def qualify(station: Station | Judge, parts: Parts, progress: bool = False) -> Q
         errors=_errors(table, station),
         limit_samples=_nearest_to(station.limit, table.score.to_numpy()),
         proofs=_proofs(wrong[~good]),
-        doubts=tuple(_doubts(station, parts, table, good)),
+        shots=shots,
+        acceptance=None if plan is None else acceptance_test(plan, shots),
+        detection=detection,
+        agreement=study,
+        kappa=kappa,
+        doubts=tuple(doubts),
     )
 
 
@@ -219,10 +291,14 @@ def _proofs(defective):
 
 
 def _doubts(
-    station: Station | Judge, parts: Parts, table: pd.DataFrame, good: np.ndarray
+    station: Station | Judge,
+    parts: Parts,
+    table: pd.DataFrame,
+    good: np.ndarray,
+    content: np.ndarray,
+    plan: Plan | None,
 ) -> Iterator[str]:
     """What about the parts deserves doubt, the most harmful first."""
-    content = marks(parts)
     known = int(np.isin(content, station.made_from).sum())
     if known:
         yield (
@@ -232,8 +308,11 @@ def _doubts(
     copies = len(content) - len(np.unique(content))
     if copies:
         yield f"copies of other photographs judged: {copies}; each counts as a part of its own"
-    yield from _doubts_of_kind("defective", "escape", parts.lots[~good])
-    yield from _doubts_of_kind(f"good ({station.good!r})", "false alarm", parts.lots[good])
+    # Whether parts are enough, a plan tells better.
+    proved = [PROVED if share is None else None for share in _planned(plan)]
+    yield from _doubts_of_kind("defective", "escape", parts.lots[~good], proved[0])
+    kind = f"good ({station.good!r})"
+    yield from _doubts_of_kind(kind, "false alarm", parts.lots[good], proved[1])
     nowhere = int((parts.lots == "").sum())
     if 0 < nowhere < len(parts):
         yield f"parts without a lot: {nowhere}; they are taken for one of their own"
@@ -253,12 +332,25 @@ def _doubts(
             f"{invalid} of {len(parts)} parts were not judged ({INVALID}): they are stopped, which "
             "is a false alarm for a good part and no escape for a defective one"
         )
-    yield from (f"passed over: {what}" for what in parts.skipped)
 
 
-def _doubts_of_kind(kind, error, lots):
+def _doubts_of_names(names):
+    """Whether a sheet names the parts of some photographs, and leaves others out."""
+    nameless = int((names == "").sum())
+    if 0 < nameless < len(names):
+        yield (
+            f"the sheet names no part for {nameless} of {len(names)} photographs: each counts as a "
+            "part of its own"
+        )
+
+
+def _planned(plan):
+    """Most escapes and most false alarms of a plan, None where there is none."""
+    return (None, None) if plan is None else (plan.most_escapes, plan.most_false_alarms)
+
+
+def _doubts_of_kind(kind, error, lots, proved):
     """What there is too little of: parts, or lots."""
-    needed = parts_to_test(PROVED)
     if not len(lots):
         yield f"no part is {kind}: nothing is known of {error}s"
         return
@@ -268,10 +360,11 @@ def _doubts_of_kind(kind, error, lots):
             f"all {len(lots)} parts that are {kind} are of {which}: the interval of {error}s says "
             "nothing about other lots"
         )
+    needed = 0 if proved is None else parts_to_test(proved)
     if len(lots) < needed:
         yield (
             f"{len(lots)} parts that are {kind} are few: it takes {needed} without one {error} to "
-            f"prove less than {100 * PROVED:.0f} %"
+            f"prove less than {100 * proved:.0f} %"
         )
 
 

@@ -16,7 +16,10 @@ from tqdm import tqdm
 from snnlib.evaluation import Estimate
 from snnlib.extras import extra
 from snnlib.quality.acceptance import parts_to_test
+from snnlib.quality.agreement import GOOD_KAPPA, POOR_KAPPA
 from snnlib.station.qualification import Qualification
+from snnlib.station.sheets import STATION
+from snnlib.station.studies import PASSED
 from snnlib.station.verdict import INVALID, UNKNOWN
 from snnlib.whole_files import written_whole
 
@@ -24,6 +27,7 @@ __all__ = ["write_report"]
 
 SIDE = 360  # pixels of the longer side of a picture
 QUALITY = 85  # of JPEG
+POINTS = 80  # of a plotted curve
 SHARES = (0.05, 0.01, 0.001)  # of escapes, that one may want to prove too large
 METHODS = {
     "quantile": "at most that share of the calibration parts lie beyond it",
@@ -62,6 +66,7 @@ def write_report(qualification: Qualification, file: str | Path, progress: bool 
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": _percent, "plain": _plain}
+    environment.filters |= {"interval": _interval, "amount": _amount}
     source = files("snnlib.station").joinpath("report.html.jinja").read_text(encoding="utf-8")
     text = environment.from_string(source).render(
         q=qualification,
@@ -72,6 +77,13 @@ def write_report(qualification: Qualification, file: str | Path, progress: bool 
         lots=_by_lot(qualification),
         needed={share: parts_to_test(share) for share in SHARES},
         shown=_shown(qualification, progress),
+        parts=qualification.shots.part.nunique(),
+        curves=_curves(qualification),
+        inspectors=_inspectors(qualification.agreement),
+        GOOD_KAPPA=GOOD_KAPPA,
+        POOR_KAPPA=POOR_KAPPA,
+        STATION=STATION,
+        PASSED=PASSED,
         UNKNOWN=UNKNOWN,
         INVALID=INVALID,
     )
@@ -83,6 +95,19 @@ def write_report(qualification: Qualification, file: str | Path, progress: bool 
 def _percent(value):
     """A share, or an estimate with its interval, as a percentage."""
     return value.percent() if isinstance(value, Estimate) else f"{100 * value:.2f} %"
+
+
+def _interval(estimate, unit=""):
+    """An estimate with its interval, as far as it is defined; in per cent or as it is."""
+    scale, unit = (100, " %") if unit else (1, "")
+    value, low, high = (scale * end for end in (estimate.value, estimate.low, estimate.high))
+    if np.isnan(value):
+        return "not defined"
+    return f"{value:.2f}{unit}" + ("" if np.isnan(low) else f" ({low:.2f} to {high:.2f})")
+
+
+def _amount(value):
+    return f"{value:.4g}" if np.isfinite(value) else "infinite"
 
 
 def _plain(value):
@@ -101,6 +126,64 @@ def _by_lot(qualification):
         lot, good = row.Index
         lots.setdefault(lot, {})[good] = row
     return lots
+
+
+def _inspectors(study):
+    """Each inspector's name, its estimates alone, and those against the reference."""
+    if study is None:
+        return []
+    rows = zip(study.within.iterrows(), study.against.iterrows())
+    return [(name, _estimates(alone), _estimates(right)) for (name, alone), (_, right) in rows]
+
+
+def _estimates(row):
+    names = [name for name in row.index if not name.endswith(("_low", "_high"))]
+    return {name: Estimate(*row[[name, f"{name}_low", f"{name}_high"]]) for name in names}
+
+
+def _curves(qualification):
+    """For each curve of detection the address that holds its plot, and what is seen there."""
+    return {
+        name: (_plotted(curve), _told_of_curve(name, curve))
+        for name, curve in qualification.detection.items()
+        if not isinstance(curve, str)
+    }
+
+
+def _told_of_curve(name, curve):
+    return (
+        f"Chance that {name} is found, by its amount: 50 % at {_amount(curve.a50)}, 90 % at "
+        f"{_amount(curve.a90)}, and surely 90 % at {_amount(curve.a90_95)}"
+    )
+
+
+def _plotted(curve):
+    """Address that holds a plot of a curve of detection, as PNG."""
+    with extra("plots"):
+        from matplotlib import style
+        from matplotlib.figure import Figure
+
+    from snnlib.plots import DIFFERENT, SAME
+
+    with style.context("default"):  # whatever the style: a report looks like the next
+        figure = Figure(figsize=(5, 3.2), dpi=200, layout="constrained")
+        ax = figure.subplots()
+        amounts = np.linspace(curve.amounts.min(), curve.amounts.max(), POINTS)
+        ax.fill_between(amounts, *curve.band(amounts), color=SAME, alpha=0.2, linewidth=0)
+        ax.plot(amounts, curve.probability(amounts), color=SAME)
+        for hit, height, colour in ((True, 1.04, SAME), (False, -0.04, DIFFERENT)):
+            at = curve.amounts[curve.hits == hit]
+            ax.plot(at, np.full(len(at), height), "|", color=colour, markersize=8)
+        ax.axhline(0.9, color="0.6", linewidth=0.8, linestyle=":")
+        ax.set(
+            xlabel="amount, in the unit of the sheet",
+            ylabel="chance of a hit, %",
+            yticks=np.linspace(0, 1, 6),
+            yticklabels=range(0, 101, 20),
+        )
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png")
+    return "data:image/png;base64," + base64.b64encode(drawn.getvalue()).decode()
 
 
 @dataclass(frozen=True)

@@ -190,11 +190,11 @@ def _networks(features):
     if isinstance(features, EmbeddingFeatures):
         front = None if features.front is None else _arrays(features.front)
         return {"encoder": _arrays(features.encoder), "front": front}
+    if getattr(features, "whole_numbers", False):
+        raise TypeError("a station in whole numbers is kept as ONNX: see export_station")
     if not isinstance(features, MapFeatures):
         kind = type(features).__name__
         raise TypeError(f"features of the kind {kind} can't be kept, only those of snnlib")
-    if features.whole_numbers:
-        raise TypeError("a station in whole numbers is kept as ONNX: see export_station")
     head = None if features.head is None else _arrays(features.head)
     network = features.backbone
     return {

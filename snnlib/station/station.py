@@ -16,7 +16,7 @@ from torch import nn
 from snnlib.backbones import pretrained
 from snnlib.images import ImageSet
 from snnlib.station.anchors import Anchors, anchors_a_class, place_anchors
-from snnlib.station.arrays import Arrays, Transform
+from snnlib.station.arrays import OUT_OF_RANGE, Arrays, Transform
 from snnlib.station.checks import Checks, brightness_and_sharpness
 from snnlib.station.doubts import (
     check_bits,
@@ -419,7 +419,10 @@ class Station:
     def _faults(self, look):
         """What is wrong with photographs, by position."""
         faults = dict(look.faults)
-        if self.checks is not None:
+        if self.checks is None:
+            nowhere = ~np.isfinite(look.points).all(axis=1)
+            faults |= dict.fromkeys(look.positions[nowhere].tolist(), OUT_OF_RANGE)
+        else:
             for position, measured in zip(
                 look.positions.tolist(), brightness_and_sharpness(look.images)
             ):
