@@ -17,7 +17,7 @@ CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
 READY = {
     "siamese_inspection": ("scaler", "encoder", "plain", "anchors"),
     "cnn_triplet_inspection": ("scaler", "whitening", "front", "encoder", "station"),
-    "choosing_a_method": ("front", "encoder", "anchors"),
+    "choosing_a_method": ("front", "encoder", "station"),
     "signing_off": ("front", "encoder", "station"),
     "on_the_line": ("front", "encoder", "station", "small"),
 }

@@ -35,6 +35,8 @@ from snnlib.book import provenance
 from snnlib.data import cells
 from snnlib.images import ImageSet
 from snnlib.nsoartc import dataset, networks
+from snnlib.station.station import Station
+from snnlib.station.verdict import UNKNOWN
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
@@ -727,6 +729,37 @@ def test_inspection(toys):
         wrong = stored["notes"][f"wrong: {name}, 0"]["value"]
         assert wrong == sorted(set(wrong))
         assert set(wrong) <= set(range(few))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # a toy station deserves doubt
+def test_methods_with_anchors_are_judged_as_by_a_station(toys):
+    script = toys.load("inspection", BEYOND=0.1)
+    methods = sys.modules["inspection_methods"]
+    train, good, test = (
+        methods.Seen(few_parts_seen(split), few_maps(split))
+        for split in ("train", "calibration", "test")
+    )
+    setting = {"input": "scaled", "rate": 1e-3}
+    judge = methods.on_maps("mined", "tile CNN", train, setting, 0)
+    said = script.by_rule(judge, train, script.good_of(good))(test)
+    rows = judge.points(train.maps.images), judge.points(test.maps.images)
+    station = Station.of_encoder(
+        torch.nn.Flatten(),
+        replace(train.maps, images=as_images(rows[0])),
+        replace(good.maps, images=as_images(judge.points(good.maps.images))),
+        good="OK",
+        tiles=(1, 1),
+        false_alarms=0.1,
+    )
+    verdicts = station.judge(as_images(rows[1])).verdict
+    names = np.array([*test.maps.class_names, UNKNOWN])
+    assert (names[said] == verdicts).all()
+    assert 0 < (verdicts == "OK").sum() < len(verdicts)
+
+
+def as_images(rows):
+    """Embeddings in the shape of images (n, 1, 1, d)."""
+    return rows[:, None, None]
 
 
 def test_unknown_defects(toys):

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,13 @@ from snnlib.station.command_line import Method, app
 from snnlib.station.judging import load_judge
 from snnlib.station.rule import LIMITS
 from snnlib.station.saving import load_station
+from snnlib.station.tracing import picture_hash, trace_of
 
 SNNLIB = shutil.which("snnlib", path=Path(sys.executable).parent)
 SMALL = ["--size", "64", "--false-alarms", "0.05"]
 LOTS = {("a", "OK"): 30, ("a", "dent"): 8, ("b", "OK"): 22}
+COMMON = ["station", "made", "data", "library", "method", "false_alarms", "limit"]
+TRACE = ["picture", "time", *COMMON]
 
 
 def run(*words, code=0, cwd=None):
@@ -80,9 +84,12 @@ def test_from_a_folder_to_verdicts(parts, station, tmp_path):
     verdicts, pictures = tmp_path / "verdicts.csv", tmp_path / "pictures"
     said, _ = run("judge", station, new, "-o", verdicts, "--pictures", pictures, code=1)
     table = pd.read_csv(verdicts)
+    judged, trace = table.columns[: -len(TRACE)], table.columns[-len(TRACE) :]
+    assert [*trace] == TRACE
     assert table.file.tolist() == [str(new / f"{k:03}.png") for k in range(7)]
     assert table.verdict.tolist() == ["OK"] * 4 + ["dent"] * 3
     expected = load_station(station).judge(new)
+    assert [*judged] == [*expected]
     np.testing.assert_allclose(table.score, expected.score, rtol=1e-3)
     assert f"{new / '005.png'}: dent, score " in said
     assert "7 judged: 4 OK, 3 dent; the limit is" in said
@@ -108,6 +115,53 @@ def test_what_a_program_reads(parts, station, tmp_path):
     assert made["calibration"] == "22 good parts of lot 'b'"
     assert made["made"]["parts"] == 68
     assert load_station(tmp_path / "b.station").evidence is None
+
+
+def traces(station, *photographs, table):
+    """Traces of the verdicts that a command writes, and what it prints."""
+    words = ["judge", str(station), *map(str, photographs), "-o", str(table), "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1, done.output
+    written = pd.read_csv(table, dtype=str)  # a hash may look like a number
+    return written[TRACE].to_dict("records"), json.loads(done.stdout)
+
+
+def test_every_verdict_can_be_traced(station, onnx, tmp_path):
+    good, dent = write(tmp_path / "new", [*frames(1, 8), *frames(1, 9, "dent")])
+    table = tmp_path / "verdicts.csv"
+    begun = datetime.now(UTC).replace(microsecond=0)
+    rows, printed = traces(station, good, dent, table=table)
+    assert [row["picture"] for row in rows] == [picture_hash(good), picture_hash(dent)]
+    assert all(begun <= datetime.fromisoformat(row["time"]) <= datetime.now(UTC) for row in rows)
+    loaded = load_station(station)
+    assert printed["trace"] == trace_of(loaded, station)
+    assert rows[0]["station"] == picture_hash(station)
+    assert rows[0]["data"] == "sha256:" + loaded.made["data"][:16]
+    assert [float(rows[0][name]) for name in ("false_alarms", "limit")] == [0.05, loaded.limit]
+    for row, part in zip(rows, printed["parts"], strict=True):
+        assert {name: part[name] for name in ("picture", "time")} == dict([*row.items()][:2])
+        assert not set(COMMON) & set(part)  # told once, for all
+        assert {name: row[name] for name in COMMON} == {n: rows[0][n] for n in COMMON}
+    again, _ = traces(station, dent, table=table)
+    assert again[0] | {"time": ""} == rows[1] | {"time": ""}
+    of_onnx, printed = traces(onnx, dent, table=table)
+    assert printed["trace"] == trace_of(load_judge(onnx), onnx)
+    assert of_onnx[0]["station"] == picture_hash(onnx) != rows[1]["station"]
+    others = [name for name in TRACE if name not in ("time", "station")]
+    assert [of_onnx[0][name] for name in others] == [rows[1][name] for name in others]
+    write(tmp_path / "stain", frames(5, 5, "stain"))
+    taught = tmp_path / "taught.station"
+    run("add", station, tmp_path / "stain", "-o", taught)
+    assert traces(taught, dent, table=table)[0][0]["station"] == picture_hash(taught)
+    assert picture_hash(taught) != picture_hash(station)
+
+
+def test_a_damaged_photograph_is_traced_too(station, tmp_path):
+    good, damaged = write(tmp_path / "new", frames(2, 8))
+    damaged.write_bytes(b"no picture")
+    rows, printed = traces(station, good, damaged, table=tmp_path / "verdicts.csv")
+    assert [part["verdict"] for part in printed["parts"]] == ["OK", "INVALID"]
+    assert [row["picture"] for row in rows] == [picture_hash(good), picture_hash(damaged)]
 
 
 def test_a_new_defect_from_five_photographs(station, tmp_path):
@@ -432,12 +486,12 @@ def test_one_file_for_a_line(station, onnx, labelled, tmp_path):
     assert "x.png: INVALID: " in said
 
 
-def test_an_onnx_file_is_judged_without_pytorch(onnx, labelled):
+def test_an_onnx_file_is_judged_without_pytorch(onnx, labelled, tmp_path):
     code = (
         "import sys; from snnlib.station.command_line import app; "
         "app(standalone_mode=False); print(*{name.split('.')[0] for name in sys.modules})"
     )
-    words = ["judge", onnx, labelled / "c" / "OK" / "000.png"]
+    words = ["judge", onnx, labelled / "c" / "OK" / "000.png", "-o", tmp_path / "verdicts.csv"]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
     assert done.stdout.startswith("1 judged: 1 OK"), done.stderr
     assert not {"torch", "sklearn", "scipy", "pandas", "matplotlib"} & set(done.stdout.split())

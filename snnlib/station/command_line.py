@@ -178,18 +178,29 @@ def judge(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge photographs. Exit code 0 if all pass, 1 if one does not."""
+    """Judge photographs. Exit code 0 if all pass, 1 if one does not.
+
+    The table and --json tell of each verdict the photograph and the station, both by a hash, the
+    time, the rule, the version, and a hash of what the station was made from.
+    """
     with _errors_told(as_json):
+        from snnlib.station.tracing import trace_of, traced
+
         judging = _loaded(station)
-        rows = _rows(judging, _found(photographs), progress=not as_json)
+        trace = _finite(trace_of(judging, station))  # at once: its file may be replaced meanwhile
+        parts = _found(photographs)
+        rows = _rows(judging, parts, progress=not as_json)
         stopped = [row for row in rows if row["verdict"] != judging.good]
+        if output is not None or as_json:
+            rows = traced(rows, parts.files, trace)
         if output is not None:
             _write_table(rows, output)
         if pictures is not None:
             _draw(judging, stopped, pictures)
     counts = dict(Counter(row["verdict"] for row in rows).most_common())
     if as_json:
-        _print_json(limit=judging.limit, counts=counts, parts=rows)
+        of_each = [{name: row[name] for name in row if name not in trace} for row in rows]
+        _print_json(limit=judging.limit, counts=counts, trace=trace, parts=of_each)
     else:
         for row in stopped:
             why = f": {row['why']}" if row["why"] else f", score {row['score']:.2f}"
