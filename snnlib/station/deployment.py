@@ -140,7 +140,8 @@ def start_onnx(file: str | Path) -> "onnxruntime.InferenceSession":
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     # Without instructions for it (VNNI) a processor adds products of bytes up in 16 bits, which
-    # overflow; this has it take wider ones. Elsewhere it changes nothing.
+    # overflow; this has it take wider ones. It makes whole numbers slower, with VNNI, too: so a
+    # station keeps its weights as unsigned bytes, or in 7 bits, and does without.
     options.add_session_config_entry("session.x64quantprecision", "1")
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
