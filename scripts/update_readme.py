@@ -95,7 +95,8 @@ def rows():
         [f"{100 * whole[f'{name} {kind}'].mean():.2f}" for kind in kinds]
         for name in ("float32", "int8")
     )
-    result = f"{times}; escapes {before[0]} to {after[0]} %, false alarms {before[1]} to {after[1]} %"
+    errors = (f"{one} to {other} %" for one, other in zip(before, after))
+    result = "{}; escapes {}, false alarms {}".format(times, *errors)
     yield "the same station in whole numbers, on one core", result, len(whole), LINE
 
 

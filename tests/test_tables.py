@@ -25,15 +25,12 @@ OLDER = {
     "batch_losses",
     "cnn_triplet",
     "contrastive",
-    "inspection",
     "new_defects",
     "nsoartc_classifiers",
     "nsoartc_departures",
     "siamese_inspection",
-    "signing_off",
     "solar_cells",
     "station",
-    "two_opinions",
     "unknown_defects",
 }
 
