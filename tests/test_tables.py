@@ -31,7 +31,6 @@ OLDER = {
     "siamese_inspection",
     "solar_cells",
     "station",
-    "unknown_defects",
 }
 
 

@@ -10,14 +10,14 @@ from snnlib.quality.inspectors import Inspector
 
 __all__ = ["INSPECTORS", "TOLERANCE", "TRAINED_PINS", "TRIALS", "draw_study"]
 
-#: Largest amount of a good part, half of a nominal defect: mm of a drawback, degrees of a tilt.
+#: Largest amount of a good part, which is half of a nominal defect, in mm (D) and degrees (X, Y).
 TOLERANCE: Mapping[str, float] = MappingProxyType({"D": 0.25, "X": 0.5, "Y": 0.5})
 #: Pin and row of the defects that the inspection chapters train on.
 TRAINED_PINS = ((3, 1), (6, 1), (9, 2))
 #: Times that everyone sees each part.
 TRIALS = 3
-#: Simulated inspectors, amounts in tolerances. The form of their curve is published, these numbers
-#: are made up: one with practice, one who is lenient and tires, and one who is new.
+#: Simulated inspectors, amounts in tolerances. One has practice, one is lenient and tires, and one
+#: is new. The form of their curve is published, and these numbers are made up.
 INSPECTORS: Mapping[str, Inspector] = MappingProxyType(
     {
         "A, practised": Inspector(1.0, spread=0.15, guess=0.01, lapse=0.02, drift=0.1),

@@ -41,7 +41,7 @@ def graded_parts(
 
     Returns
     -------
-    Parts
+    `~snnlib.nsoartc.simulator.Parts`
         Their `modes` are ``OK``, since no code says an amount that is no whole tenth.
 
     Raises

@@ -1,7 +1,7 @@
 """What an audit asks of the photographs that a station judged, beyond how many are judged wrong.
 
 Is an acceptance test passed that was planned before? How large must a defect be to be found? Do
-station and inspectors agree? The figures are those of `snnlib.quality`; here it is decided what
+station and inspectors agree? The figures are those of ``snnlib.quality``; here it is decided what
 they count. All parts are a table of *shots*, with a row for each photograph:
 
 ==========  =====================================================================================
