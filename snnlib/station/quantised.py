@@ -43,7 +43,7 @@ class QuantisedEmbedding:
         Smallest and largest value of each of these others that whole numbers hold.
     """
 
-    #: That its network is in 8-bit whole numbers.
+    # A station asks its features.
     whole_numbers = True
 
     def __init__(
