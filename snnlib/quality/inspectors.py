@@ -19,7 +19,7 @@ class Inspector:
 
     A part of the amount a is stopped by the chance γ + (1 - γ - λ) Φ((a - θ) / σ): Wichmann and
     Hill (2001, equation 1), with Φ for the distribution function of the standard normal. Who looks
-    for long grows lenient (Mackworth, 1948): θ rises with the share of the round that is done.
+    for long misses more (Mackworth, 1948): here θ rises with the share of the round that is done.
 
     Attributes
     ----------
