@@ -46,10 +46,17 @@ def contents(files):
 
 def data_source():
     """Contents of the mirror; if a set is not in it, what the Hub would give."""
+    from snnlib.data.boards import NAME as BOARDS
     from snnlib.data.loading import HUB_NAMES
 
     mirror = Path(os.environ["SNNLIB_DATA"]) if os.environ.get("SNNLIB_DATA") else None
-    files = [file for file in mirror.glob("*/*") if file.is_file()] if mirror else []
+    # The boards may be a clone, with folders in it, and with a history that shapes nothing.
+    found = (
+        [file for name in (*HUB_NAMES, BOARDS) for file in (mirror / name).rglob("*")]
+        if mirror
+        else []
+    )
+    files = [file for file in found if file.is_file() and ".git" not in file.parts]
     complete = mirror and all((mirror / name).is_dir() for name in HUB_NAMES)
     asked = not complete or os.environ.get("SNNLIB_NSOARTC") == "hub"
     return list(contents(files)), hub() if asked else None

@@ -1,0 +1,1 @@
+"""Defects found by boxes: a detector, what it learns from, what it finds, what that is worth."""
