@@ -115,7 +115,9 @@ class BoardSet:
         )
         return templates, tested
 
-    def cut_out(self, rows: ArrayLike, places: ArrayLike, side: int) -> np.ndarray:
+    def cut_out(
+        self, rows: ArrayLike, places: ArrayLike, side: int, moved: ArrayLike = 0
+    ) -> np.ndarray:
         """Unpack squares of some boards, and no more of them.
 
         Parameters
@@ -126,6 +128,9 @@ class BoardSet:
             x and y of the upper left pixel of each square.
         side : int
             Pixels along a side.
+        moved : array_like, shape (m, 2), int, default 0
+            How far from there the square of the template lies, as if the two pictures did not lie
+            on each other; at the rim of the board it goes no further.
 
         Returns
         -------
@@ -135,7 +140,7 @@ class BoardSet:
         Raises
         ------
         ValueError
-            If a square reaches beyond its board.
+            If a square of a tested board reaches beyond it.
         """
         rows, places = np.asarray(rows), np.asarray(places).reshape(-1, 2)
         outside = np.flatnonzero(((places < 0) | (places > SIDE - side)).any(axis=1))
@@ -144,19 +149,9 @@ class BoardSet:
                 f"a square of {side} pixels at {places[outside[0]].tolist()} reaches beyond its "
                 f"board of {SIDE} × {SIDE}"
             )
-        x, y = places.T[:, :, None]
-        down = y + np.arange(side)
-        # So many bytes hold the pixels wherever they begin; the last may not be there, nor needed.
-        bytes_ = np.minimum(x // 8 + np.arange(side // 8 + 2), SIDE // 8 - 1)
-        within = (x % 8 + np.arange(side))[:, None]
-        squares = np.empty((len(rows), 2, side, side), dtype=np.float32)
-        for half, packed in enumerate((self.templates, self.tested)):
-            lines = packed.reshape(len(self), SIDE, SIDE // 8)
-            bits = np.unpackbits(
-                lines[rows[:, None, None], down[:, :, None], bytes_[:, None]], axis=2
-            )
-            squares[:, half] = np.take_along_axis(bits, within, axis=2)
-        return squares
+        of_templates = (places + np.asarray(moved)).clip(0, SIDE - side)
+        halves = (self.templates, of_templates), (self.tested, places)
+        return np.stack([_squares(packed, rows, at, side) for packed, at in halves], axis=1)
 
     def take(self, rows: ArrayLike) -> Self:
         """Select some boards, with their defects.
@@ -190,6 +185,18 @@ class BoardSet:
 def _unpacked(packed):
     pixels = np.unpackbits(packed, axis=1).reshape(-1, 1, SIDE, SIDE)
     return pixels.astype(np.float32)
+
+
+def _squares(packed, rows, places, side):
+    """Squares of packed pictures, shape (m, side, side)."""
+    x, y = places.T[:, :, None]
+    # So many bytes hold the pixels wherever they begin; the last may not be there, nor needed.
+    columns = np.minimum(x // 8 + np.arange(side // 8 + 2), SIDE // 8 - 1)
+    lines = packed.reshape(len(packed), SIDE, SIDE // 8)
+    taken = lines[rows[:, None, None], (y + np.arange(side))[:, :, None], columns[:, None]]
+    within = (x % 8 + np.arange(side))[:, None]
+    bits = np.take_along_axis(np.unpackbits(taken, axis=2), within, axis=2)
+    return bits.astype(np.float32)
 
 
 def load_boards(
