@@ -365,3 +365,7 @@ def main():
         run_left_out(record, train, validation, test)
     show(record)
     print(json.dumps(record.means(("map", "f", "any_kind", "false", "recall", "ms"))))
+
+
+if __name__ == "__main__":
+    main()
