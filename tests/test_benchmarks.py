@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader
 
 from snnlib import data, evaluation, training
 from snnlib.book import provenance
-from snnlib.data import cells
+from snnlib.data import boards, cells
 from snnlib.images import ImageSet
 from snnlib.nsoartc import dataset, networks
 from snnlib.station.station import Station
@@ -51,6 +51,7 @@ needs_account = pytest.mark.skipif(
 NO_SHARE = re.compile(
     r"loss|^epochs$|time_share|(^|_)(m?s|seconds|mib|bytes|ratio|steps|floats|faster|differ|run"
     r"|exponent|sizes|speedup|extrapolated|roughness|threshold|fits|a50|a90)(_| |$)"
+    r"|^(false|found|known|threads)$|_(false|found)$"
 )
 ANY_SIGN = re.compile(r"silhouette|exponent|mib|rise|rank|kappa")
 IMAGES = {"train": 300, "test": 100}
@@ -156,7 +157,18 @@ def few_cells(split, seed):
     return cells.load_cells(split, {"train": 40, "calibration": 16, "test": 32}[split], seed)
 
 
+@cache
+def few_boards(split, size=None, seed=0):
+    """Pairs of three drawn boards."""
+    whole = boards.load_boards(split, source="standin")
+    groups, counts = np.unique(whole.groups, return_counts=True)
+    chosen = np.isin(whole.groups, groups[np.argsort(-counts, kind="stable")[:3]])
+    size = size or {"train": 10, "validation": 4, "test": 8}[split]
+    return whole.take(np.flatnonzero(chosen)[:size])
+
+
 STAND_INS = {
+    "load_boards": few_boards,
     "load": few_images,
     "load_maps": few_maps,
     "named_images": few_parts_seen,
@@ -545,6 +557,38 @@ def test_a_fit_of_more_than_six_minutes_ends_the_solar_cells(toys):
     script = toys.load("solar_cells", SEEDS=(0,), SIDES=(64,), SIDE=64, CAP=0)
     with pytest.raises(SystemExit, match="head, soft labels took 0 s, more than 0: fewer epochs"):
         script.main()
+
+
+def test_golden_sample(toys, tmp_path):
+    script = toys.load("golden_sample", SEEDS=(0,), SHORT_TEST=4, BATCH=8, TIMED=2, DRAWS=2)
+    toys.patch.setattr(script, "cache_folder", lambda: tmp_path)
+    left_out = [
+        f"left out: {kind}, {looks}" for kind in script.KINDS for looks in ("difference", "tested")
+    ]
+    subtracted = [f"subtracted, tolerance {tolerance}" for tolerance in script.TOLERANCES]
+    cases = [*subtracted, script.SHORT, *script.LOOKS, *script.OFF, *left_out]
+    cases += [f"speed: {looks}" for looks in script.LOOKS]
+    figures = ["map", "any_kind", "false", "recall", "train_s"]
+    check_gone_on_with(toys, script, cases, figures, stopped_at=5)
+
+
+@pytest.mark.parametrize("kind", range(6))
+def test_of_a_kind_that_is_left_out_no_trace_is_left(toys, kind):
+    """What is painted over looks like the template; all else is as it was."""
+    script, whole = toys.load("golden_sample"), few_boards("train")
+    painted = script.without(whole, kind)
+    templates, tested = whole.pairs(range(len(whole)))
+    now = painted.pairs(range(len(whole)))[1]
+    assert (painted.defects.kinds != kind).all()
+    assert len(painted.defects) == (whole.defects.kinds != kind).sum()
+    inside, others = np.zeros(tested.shape, dtype=bool), np.zeros(tested.shape, dtype=bool)
+    for row, corners, its in zip(
+        whole.defects.pictures, whole.defects.corners.astype(int), whole.defects.kinds
+    ):
+        x1, y1, x2, y2 = corners
+        (inside if its == kind else others)[row, 0, y1:y2, x1:x2] = True
+    assert (now[inside & ~others] == templates[inside & ~others]).all()
+    assert (now[~inside | others] == tested[~inside | others]).all()
 
 
 # Maps

@@ -86,6 +86,11 @@ def find(detector: Detector, boards: BoardSet) -> Found:
     -------
     Found
         By board, and on each from above to below.
+
+    Raises
+    ------
+    ValueError
+        If there is no pair.
     """
     parts = []
     for rows, pairs in _batches(detector, boards):
@@ -124,6 +129,11 @@ def embeddings_of(detector: Detector, boards: BoardSet) -> np.ndarray:
     -------
     ndarray, shape (m, 64), float32
         Of the cell in the middle of each box of ``boards.defects``.
+
+    Raises
+    ------
+    ValueError
+        If there is no pair.
     """
     parts = [np.empty((0, detector.embedding.out_channels), dtype=np.float32)]
     for rows, pairs in _batches(detector, boards):
@@ -140,6 +150,8 @@ def embeddings_of(detector: Detector, boards: BoardSet) -> np.ndarray:
 
 def _batches(detector, boards):
     """Rows of some pairs, and their pictures where the detector computes."""
+    if not len(boards):
+        raise ValueError("there must be at least one pair of pictures, got none")
     place = place_of(detector)
     for rows in np.array_split(np.arange(len(boards)), -(-len(boards) // BATCH)):
         pairs = np.concatenate(boards.pairs(rows), axis=1)

@@ -60,7 +60,14 @@ def subtract(boards: BoardSet, *, tolerance: int, margin: int) -> Boxes:
     -------
     Boxes
         All of kind 0, for a difference has no name; scored by the number of pixels that differ.
+
+    Raises
+    ------
+    ValueError
+        If there is no pair, or the tolerance is negative.
     """
+    if not len(boards):
+        raise ValueError("there must be at least one pair of pictures, got none")
     parts = [_boxes_of(row, boards, tolerance, margin) for row in range(len(boards))]
     rows, corners, scores = (np.concatenate(column) for column in zip(*parts))
     return Boxes(rows, corners, np.zeros(len(rows), dtype=np.int64), scores)
