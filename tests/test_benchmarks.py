@@ -560,7 +560,9 @@ def test_a_fit_of_more_than_six_minutes_ends_the_solar_cells(toys):
 
 
 def test_golden_sample(toys, tmp_path):
-    script = toys.load("golden_sample", SEEDS=(0,), SHORT_TEST=4, BATCH=8, TIMED=2, DRAWS=2)
+    script = toys.load(
+        "golden_sample", SEEDS=(0,), SHORT_SEEDS=(0,), SHORT_TEST=4, BATCH=8, TIMED=2, DRAWS=2
+    )
     toys.patch.setattr(script, "cache_folder", lambda: tmp_path)
     left_out = [
         f"left out: {kind}, {looks}" for kind in script.KINDS for looks in ("difference", "tested")

@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
+from small_boards import random_boards
 
 from snnlib.boxes import Boxes
 from snnlib.data import boards, drawn_boards
-from snnlib.data.boards import BOARD_SPLITS, KINDS, BoardSet, load_boards
+from snnlib.data.boards import BOARD_SPLITS, KINDS, SIDE, BoardSet, load_boards
 
 SIZES = {"train": 270, "validation": 30, "test": 100}  # of the stand-in
 MIRROR = os.environ.get("SNNLIB_DATA")  # before a test puts its own in its place
@@ -300,6 +301,55 @@ def test_boards_that_are_taken_bring_their_defects(parts):
         np.testing.assert_array_equal(one, other)
     with pytest.raises(ValueError, match="each picture can be taken once, got 3 again"):
         part.take([3, 3])
+
+
+@pytest.fixture(scope="module")
+def noise():
+    boards = random_boards(3, seed=0)
+    return boards, np.concatenate(boards.pairs(range(3)), axis=1)
+
+
+@st.composite
+def squares(draw):
+    """A side, and board, place and shift of some squares of it, often at a rim."""
+    side = draw(st.sampled_from([1, 7, 8, 9, 33, 160, 633, 640]))
+    rim = SIDE - side
+    place = st.integers(0, rim) | st.sampled_from([0, min(1, rim), max(rim - 1, 0), rim])
+    shift = st.integers(-9, 9) | st.sampled_from([-SIDE, SIDE])
+    some = st.lists(
+        st.tuples(st.integers(0, 2), place, place, shift, shift), min_size=1, max_size=3
+    )
+    return side, np.array(draw(some))
+
+
+@given(squares())
+def test_squares_are_those_of_the_whole_pictures(noise, drawn):
+    boards, pictures = noise
+    side, (rows, x, y, right, down) = drawn[0], drawn[1].T
+    cut = boards.cut_out(rows, np.stack([x, y], axis=1), side, np.stack([right, down], axis=1))
+    assert cut.shape == (len(rows), 2, side, side)
+    assert cut.dtype == np.float32
+    for k, row in enumerate(rows):
+        left = min(max(x[k] + right[k], 0), SIDE - side)
+        top = min(max(y[k] + down[k], 0), SIDE - side)
+        template = pictures[row, 0, top : top + side, left : left + side]
+        np.testing.assert_array_equal(cut[k, 0], template)
+        tested = pictures[row, 1, y[k] : y[k] + side, x[k] : x[k] + side]
+        np.testing.assert_array_equal(cut[k, 1], tested)
+
+
+def test_squares_lie_on_each_other_unless_they_are_moved(noise):
+    boards, pictures = noise
+    cut = boards.cut_out([2, 0], [[3, 500], [481, 0]], 100)
+    np.testing.assert_array_equal(cut[0], pictures[2, :, 500:600, 3:103])
+    np.testing.assert_array_equal(cut[1], pictures[0, :, :100, 481:581])
+
+
+@pytest.mark.parametrize("place", [[-1, 0], [0, -1], [541, 0], [0, 541]])
+def test_a_square_beyond_its_board_is_refused(noise, place):
+    words = rf"a square of 100 pixels at \[{place[0]}, {place[1]}\] reaches beyond its board of 640"
+    with pytest.raises(ValueError, match=words):
+        noise[0].cut_out([1, 1], [[540, 540], place], 100)
 
 
 def test_what_is_printed(parts):

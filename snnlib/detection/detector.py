@@ -143,7 +143,7 @@ def distance_map(detector: Detector, pairs: Tensor) -> Tensor:
     Parameters
     ----------
     detector : Detector
-        Trained or not.
+        In evaluation mode, trained or not.
     pairs : Tensor, shape (b, 2, h, w)
         As of `Detector.see`.
 

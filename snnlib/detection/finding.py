@@ -16,6 +16,7 @@ from snnlib.encoders import place_of
 __all__ = ["Found", "embeddings_of", "find", "peaks"]
 
 BATCH = 8  # pairs at a time
+NARROW = 1e-3  # cells: a box has some area, whatever an untrained detector says
 LEAST = 0.01  # how sure a detector is at least where a box is worth a place in the list
 
 
@@ -37,6 +38,18 @@ class Found:
     boxes: Boxes
     shares: np.ndarray
     embeddings: np.ndarray
+
+    def named(self) -> Boxes:
+        """Every box once, scored by both probabilities together: of a defect, and of its name.
+
+        Returns
+        -------
+        Boxes
+            For F and whatever else counts right names.
+        """
+        boxes = self.boxes
+        scores = np.asarray(boxes.scores) * self.shares.max(axis=1)
+        return Boxes(boxes.pictures, boxes.corners, boxes.kinds, scores)
 
     def by_kind(self) -> Boxes:
         """Every box once for each kind that it may be of, scored by both probabilities together.
@@ -100,12 +113,13 @@ def find(detector: Detector, boards: BoardSet) -> Found:
         embedded = embeddings[board, :, row, column]
         shares = detector.kinds(functional.relu(embedded[:, :, None, None])).flatten(1).softmax(1)
         middle = torch.stack([column, row], dim=1) + 0.5
-        left_up, right_down = sides[board, :, row, column].split(2, dim=1)
+        left_up, right_down = sides[board, :, row, column].clamp(min=NARROW).split(2, dim=1)
         size = pairs.new_tensor([pairs.shape[3], pairs.shape[2]])
         low = (STRIDE * (middle - left_up)).clamp(min=0)
         high = (STRIDE * (middle + right_down)).minimum(size)
         corners = torch.cat([low, high], dim=1)
-        parts.append((board + rows[0], corners, heat[board, row, column], shares, embedded))
+        told = corners, heat[board, row, column], shares, embedded
+        parts.append((board + rows[0], *(values.float() for values in told)))
     pictures, places, scores, probabilities, points = (
         torch.cat(column).cpu().numpy() for column in zip(*parts)
     )

@@ -133,7 +133,7 @@ def turned(pairs: np.ndarray, boxes: Boxes, symmetries: np.ndarray) -> tuple[np.
     pairs : ndarray, shape (b, c, s, s)
         Other pictures; the given ones are left as they are.
     boxes : Boxes
-        The same boxes there.
+        The same boxes there, as known ones: without scores.
     """
     others, side = np.empty_like(pairs), pairs.shape[-1]
     for one, other, symmetry in zip(pairs, others, symmetries):
@@ -153,7 +153,7 @@ def targets_of(defects: Boxes, n: int, size: tuple[int, int]) -> Tensor:
     Parameters
     ----------
     defects : Boxes
-        Known boxes on the pictures.
+        Known boxes; the middle of each lies on its picture, though a box may reach beyond.
     n : int
         How many pictures there are.
     size : tuple of int
@@ -165,7 +165,8 @@ def targets_of(defects: Boxes, n: int, size: tuple[int, int]) -> Tensor:
         Plane 0 is 1 in the cell that holds the middle of a box and falls from there like a bell, as
         in CenterNet (Zhou et al., 2019). Planes 1 to 4 are the distances in cells from the middle
         of the cell to the left, upper, right and lower side of the box, plane 5 is its kind, both
-        in cells near the middle; elsewhere the kind is −1.
+        in those of the nine cells around the middle whose own middle the box holds; elsewhere the
+        kind is −1. Where that is true of several boxes, one of them is told.
     """
     height, width = size[0] // STRIDE, size[1] // STRIDE
     targets = torch.zeros(n, 6, height, width)
@@ -176,7 +177,7 @@ def targets_of(defects: Boxes, n: int, size: tuple[int, int]) -> Tensor:
     corners = torch.from_numpy(defects.corners / STRIDE)
     low, high = corners[:, :2], corners[:, 2:]
     middle = ((low + high) / 2).floor()
-    middle = torch.minimum(middle, torch.tensor([width - 1.0, height - 1.0]))
+    middle = middle.clamp(min=0).minimum(torch.tensor([width - 1.0, height - 1.0]))
     spread = (SPREAD * (high - low)).clamp(min=LEAST)
     across, down = (
         torch.exp(-(((torch.arange(length) - middle[:, [axis]]) / spread[:, [axis]]) ** 2) / 2)

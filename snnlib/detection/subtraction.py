@@ -8,7 +8,7 @@ from snnlib.data.boards import BoardSet
 
 __all__ = ["differing", "subtract"]
 
-JOINED = 7  # pixels: gaps between differences that belong together
+JOINED = 7  # pixels: differences with a smaller gap between them belong together
 LEAST = 12  # pixels: what is smaller is no defect
 
 
