@@ -44,7 +44,7 @@ from snnlib.whitening import WithinClassWhitening
 SEEDS = (0, 1, 2)
 LOOKS = ("difference", "both", "tested")
 BOARDS = dict.fromkeys(("train", "validation", "test"))  # how many of each; None is all
-EPOCHS, LEFT_OUT_EPOCHS, BATCH, RATE = 30, 6, 64, 4e-3
+EPOCHS, LEFT_OUT_EPOCHS, BATCH, RATE = 20, 6, 64, 4e-3
 MARKED = "44000020"  # a test picture on which somebody has drawn known boxes, with their names
 SHORT, SHORT_SEEDS = "one epoch", (0, 1, 2, 3, 4)  # what the page trains
 SHORT_TEST = 100  # boards that it tests on
