@@ -21,7 +21,7 @@ from snnlib.extras import extra
 
 __all__ = ["BOARD_SPLITS", "KINDS", "SIDE", "BoardSet", "load_boards"]
 
-#: Kinds of defects, by the number that stands for each: a track is broken, two are bridged, an edge
+#: Kinds of defects, by the number that stands for each. A track is broken, two are bridged, an edge
 #: has a bite or a bump, an island of copper stands where none should be, copper has a hole.
 KINDS = ("open", "short", "mousebite", "spur", "copper", "pin-hole")
 #: Parts of the boards.
@@ -41,7 +41,7 @@ class BoardSet:
     """Pairs of pictures of boards, one free of defects, and the defects on the other.
 
     Pictures have 640 × 640 pixels of one bit, packed along rows: 0, black, is copper, and 1 is what
-    lies between. They are packed as `numpy.packbits` does it; `pairs` unpacks them.
+    lies between. They are packed as ``numpy.packbits`` does it; `pairs` unpacks them.
 
     The boards are of Tang et al. (2019), who scanned real ones at 48 pixels a millimetre, laid each
     on its template and cut the grey levels in two. Most defects they drew by hand. The licence file

@@ -212,7 +212,7 @@ def detection_loss(said: Tensor, targets: Tensor) -> Tensor:
     Parameters
     ----------
     said : Tensor, shape (b, 5 + kinds, rows, columns)
-        Output of a `Detector`.
+        Output of a `.Detector`.
     targets : Tensor, shape (b, 6, rows, columns)
         As of `targets_of`.
 

@@ -23,7 +23,7 @@ __all__ = [
     "threshold_for_false",
 ]
 
-#: Intersection over union that a hit must exceed: Tang et al. (2019) for DeepPCB.
+#: Intersection over union that a hit must exceed, as Tang et al. (2019) have it for DeepPCB.
 OVERLAP = 0.33
 
 
