@@ -51,7 +51,7 @@ class BoardSet:
     ----------
     templates, tested : ndarray, shape (n, 51200), uint8
         The boards without defects, and those that are inspected.
-    defects : Boxes
+    defects : `.Boxes`
         On the tested boards, in their order; kinds are positions in `KINDS`. Boxes reach 10 pixels
         beyond what has changed.
     names : ndarray, shape (n,), str

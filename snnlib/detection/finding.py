@@ -26,7 +26,7 @@ class Found:
 
     Attributes
     ----------
-    boxes : Boxes
+    boxes : `.Boxes`
         One box a place, named by the head; its score is the probability that there is a defect, of
         whatever kind.
     shares : ndarray, shape (m, kinds), float32

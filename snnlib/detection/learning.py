@@ -132,7 +132,7 @@ def turned(pairs: np.ndarray, boxes: Boxes, symmetries: np.ndarray) -> tuple[np.
     -------
     pairs : ndarray, shape (b, c, s, s)
         Other pictures; the given ones are left as they are.
-    boxes : Boxes
+    boxes : `.Boxes`
         The same boxes there, as known ones: without scores.
     """
     others, side = np.empty_like(pairs), pairs.shape[-1]
