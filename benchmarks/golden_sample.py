@@ -2,7 +2,7 @@
 
     python benchmarks/golden_sample.py
 
-900 pairs of DeepPCB to learn from, 100 to choose thresholds on, 500 to test. Detectors of one size
+900 pairs of DeepPCB to learn from, 100 to choose thresholds on, 500 to test. Detectors of one plan
 differ in what their head is given: embeddings of both pictures and their difference, both without
 it, or that of the tested board alone. Sizes, rate and epochs were chosen on the 100. Then each kind
 of defect is left out of the training in turn: its defects are painted over with the template, so
@@ -118,6 +118,7 @@ def worth(detector, train, validation, test):
         "f": f_score(found.named(), known, of_names),
         "any_kind": noticed.sum() / len(known),
         "false": false_a_board(found.boxes, known, threshold, len(test)),
+        "peaks": len(found.boxes) / len(test),
         "map_head": mean_average_precision(found.boxes, known, len(KINDS)),
         "map_anchor": mean_average_precision(renamed(found.boxes, by_anchor), known, len(KINDS)),
         **names_told(found.boxes, known, threshold, by_anchor),
@@ -127,7 +128,8 @@ def worth(detector, train, validation, test):
         figures[f"precision_{name}"] = counts.precision[kind]
         figures[f"recall_{name}"] = counts.recall[kind]
     seen, clean = np.isin(test.groups, train.groups), test.names != MARKED
-    for words, rows in (("known_boards", seen), ("new_boards", ~seen), ("unmarked", clean)):
+    some_rows = {"known_boards": seen & clean, "new_boards": ~seen, "unmarked": clean}
+    for words, rows in some_rows.items():
         if rows.any():
             chosen = np.flatnonzero(rows)
             some = test.defects.on(chosen)
@@ -226,7 +228,10 @@ def without(boards, kind):
 
 
 def left_out(kind, looks, seed, train, validation, test):
-    """Is a kind found that was never trained, and can five examples name it?"""
+    """Is a kind found that was never trained, and can five examples name it?
+
+    Its kin is the trained kind whose anchor most of its defects are nearest to before.
+    """
     without_it = without(train, kind)
     case = f"left-out-{kind}-{looks}-{seed}"
     detector, seconds = trained(without_it, looks, seed, epochs=LEFT_OUT_EPOCHS, name=case)
@@ -251,19 +256,24 @@ def left_out(kind, looks, seed, train, validation, test):
     truth = known.kinds[hit[hit >= 0]]
     is_new = truth == kind
     points = metric.transform(found.embeddings)
-    before = numbers(anchors.nearest(points))[noticed] == truth
-    random, named, kept = np.random.default_rng(seed), [], []
+    before = numbers(anchors.nearest(points))[noticed]
+    kin = np.argmax(np.bincount(before[is_new])) if is_new.any() else np.nan
+    random, named, kept, mistaken = np.random.default_rng(seed), [], [], []
     for _ in range(DRAWS):
         chosen = random.choice(len(examples), min(EXAMPLES, len(examples)), replace=False)
         more = anchors.with_anchor(KINDS[kind], examples[chosen])
-        right = numbers(more.nearest(points))[noticed] == truth
-        named.append(share(right[is_new]))
-        kept.append(share(right[~is_new]))
+        after = numbers(more.nearest(points))[noticed]
+        named.append(share(after[is_new] == kind))
+        mistaken.append(share(after[is_new] == kin))
+        kept.append(share((after == truth)[~is_new]))
     figures |= {
         "named": np.mean(named),
         "named_sd": np.std(named, ddof=1),
         "named_others": np.mean(kept),
-        "named_others_before": share(before[~is_new]),
+        "named_others_before": share((before == truth)[~is_new]),
+        "kin": kin,
+        "called_kin": share(before[is_new] == kin),
+        "mistaken_for_kin": np.mean(mistaken),
     }
     return finite(figures)
 

@@ -155,11 +155,10 @@ def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def _shares(first, second):
     """Intersection over union along the last axis; in float64, for whether it is above a bound."""
-    first, second = first.astype(np.float64), second.astype(np.float64)
-    low = np.maximum(first[..., :2], second[..., :2])
-    high = np.minimum(first[..., 2:], second[..., 2:])
-    both = (high - low).clip(0).prod(axis=-1)
-    areas = [(box[..., 2:] - box[..., :2]).prod(axis=-1) for box in (first, second)]
+    first, second = (np.moveaxis(box.astype(np.float64), -1, 0) for box in (first, second))
+    sides = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
+    both = np.multiply(*sides.clip(0))
+    areas = [np.multiply(*(box[2:] - box[:2])) for box in (first, second)]
     return both / (areas[0] + areas[1] - both)
 
 
@@ -168,7 +167,7 @@ def overlapping(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of boxes of one picture that overlap by more than a bound.
 
-    Only boxes that share a column of pixels are held against each other, so that many boxes on many
+    Only boxes that meet are held against each other, so that many boxes on many
     pictures need no table of all pairs.
 
     Parameters
@@ -193,14 +192,33 @@ def overlapping(
     if not 0 <= more_than < 1:
         raise ValueError(f"boxes overlap by more than a bound in [0, 1), got {more_than}")
     blocks = []
+    by_picture = np.argsort(first.pictures, kind="stable")
     for start in range(0, max(len(first), 1), ROWS):
-        rows, others = _sharing_columns(first[start : start + ROWS], second)
-        rows += start
+        some = by_picture[start : start + ROWS]
+        there = _on_pictures_of(first[some], second)
+        rows, others = _meeting(first[some], second[there])
+        rows, others = some[rows], there[others]
         shares = _shares(first.corners[rows], second.corners[others])
         enough = shares > more_than
         blocks.append((rows[enough], others[enough], shares[enough]))
     rows, others, shares = (np.concatenate(column) for column in zip(*blocks))
     return rows, others, shares
+
+
+def _on_pictures_of(some, boxes):
+    """Rows of boxes on a picture from the first to the last of some, which are sorted by it."""
+    if not len(some):
+        return np.array([], dtype=np.int64)
+    low, high = some.pictures[[0, -1]]
+    return np.flatnonzero((boxes.pictures >= low) & (boxes.pictures <= high))
+
+
+def _meeting(first, second):
+    """Rows of all pairs on one picture that share a pixel's column, and a row of pixels, too."""
+    rows, others = _sharing_columns(first, second)
+    meet = first.corners[rows, 1] < second.corners[others, 3]
+    meet &= second.corners[others, 1] < first.corners[rows, 3]
+    return rows[meet], others[meet]
 
 
 def _sharing_columns(first, second):

@@ -3,9 +3,9 @@
 import numpy as np
 from scipy import ndimage
 
-from snnlib.data.boards import BoardSet
+from snnlib.boxes import overlap
+from snnlib.data.boards import SIDE, BoardSet
 
-SIDE = 640
 REACH = 8  # pixels up to which shifts are looked for
 
 
@@ -67,6 +67,5 @@ def subtracted(boards: BoardSet, row: int) -> np.ndarray:
 
 def false_alarms(boards: BoardSet, row: int) -> int:
     """How many of the subtracted boxes meet no defect."""
-    found, known = subtracted(boards, row)[:, None], boards.defects.on([row]).corners
-    meets = (found[..., :2] < known[:, 2:]).all(-1) & (known[:, :2] < found[..., 2:]).all(-1)
-    return int((~meets.any(axis=1)).sum())
+    shares = overlap(subtracted(boards, row), boards.defects.on([row]).corners)
+    return int((~(shares > 0).any(axis=1)).sum())

@@ -51,7 +51,7 @@ needs_account = pytest.mark.skipif(
 NO_SHARE = re.compile(
     r"loss|^epochs$|time_share|(^|_)(m?s|seconds|mib|bytes|ratio|steps|floats|faster|differ|run"
     r"|exponent|sizes|speedup|extrapolated|roughness|threshold|fits|a50|a90)(_| |$)"
-    r"|^(false|found|known|threads)$|_(false|found)$"
+    r"|^(false|found|kin|known|peaks|threads)$|_(false|found)$"
 )
 ANY_SIGN = re.compile(r"silhouette|exponent|mib|rise|rank|kappa")
 IMAGES = {"train": 300, "test": 100}
