@@ -18,6 +18,7 @@ TWO_CORES = "chapters/two_cores.md"
 STATION = "chapters/cnn_triplet_inspection.md"
 CHOICE = "chapters/choosing_a_method.md"
 SOLAR = "chapters/solar_cells.md"
+BOARDS = "chapters/golden_sample.md"
 OWN_PARTS = "chapters/your_own_parts.md"
 SIGNATURE = "chapters/signing_off.md"
 LINE = "chapters/on_the_line.md"
@@ -69,6 +70,18 @@ def rows():
     ]:
         of = solar.of(case, "weighted")
         yield words, percent(of), len(of), SOLAR
+    boards = read_results("golden_sample")
+    of = boards.of("difference", "map")
+    words = "circuit boards beside their templates: mAP over six kinds of defects"
+    yield words, percent(of), len(of), BOARDS
+    left_out = boards.runs[boards.runs["case"].str.startswith("left out")]
+    both, alone = (
+        left_out[left_out["case"].str.endswith(looks)]["recall"]
+        for looks in ("difference", "tested")
+    )
+    spans = (f"{100 * of.min():.0f} to {100 * of.max():.0f} %" for of in (both, alone))
+    words = "of a kind of defect that was never trained, found with the template and without"
+    yield words, " against ".join(spans), left_out["seed"].nunique(), BOARDS
     raced = read_results("station").where(case="PatchCore, as many patches").runs
     words = "a station from 120 good photographs, against PatchCore with as many patches"
     result = f"fitted {raced['fit_ratio'].mean():.0f} times as fast"

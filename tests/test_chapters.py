@@ -95,7 +95,7 @@ def test_photographs_of_cells_are_shown_with_their_licence_and_in_one_chapter_on
     metadata = jupytext.reads(text, fmt="md:myst").metadata
     if chapter.stem != "solar_cells":
         assert "elpv" not in text
-        assert "licence" not in metadata
+        assert "CC BY-NC-SA" not in metadata.get("licence", "")
         return
     assert "CC BY-NC-SA 4.0" in metadata["licence"]
     shown = [
@@ -105,6 +105,30 @@ def test_photographs_of_cells_are_shown_with_their_licence_and_in_one_chapter_on
     assert len(captions) >= 4
     for caption in captions:
         assert "Buerhop-Lutz et al. (2018), Deitsch et al. (2019), CC BY-NC-SA 4.0" in caption
+
+
+@pytest.mark.parametrize("chapter", sorted(CHAPTERS.glob("*.md")), ids=lambda path: path.stem)
+def test_boards_are_shown_with_their_credit_and_in_one_chapter_only(chapter):
+    """Most of their defects were added by hand, and they are for research only: it says so."""
+    text = chapter.read_text(encoding="utf-8")
+    metadata = jupytext.reads(text, fmt="md:myst").metadata
+    if chapter.stem != "golden_sample":
+        assert "load_boards" not in text
+        assert "DeepPCB" not in metadata.get("licence", "")
+        return
+    assert "DeepPCB" in metadata["licence"]
+    assert "research only" in metadata["licence"]
+    assert "Most defects were added by hand" in text
+    shown = [
+        cell
+        for cell in code_of(chapter.stem)
+        if re.search(r"\bframed\(|imshow\(tested|heat_map\(", cell.source)
+        and "figure" in cell.metadata.get("mystnb", {})
+    ]
+    captions = [cell.metadata["mystnb"]["figure"]["caption"] for cell in shown]
+    assert len(captions) >= 5
+    for caption in captions:
+        assert "Boards: Tang et al. (2019) or stand-in." in caption
 
 
 def test_ones_own_test_lots_stay_shut_until_the_station_is_made():
