@@ -130,7 +130,8 @@ def test_pictures_of_others_are_shown_with_their_licence_and_in_one_chapter_only
 
 
 def test_it_is_said_that_most_defects_of_the_boards_were_added_by_hand():
-    assert "Most defects were added by hand" in (CHAPTERS / "golden_sample.md").read_text("utf-8")
+    text = (CHAPTERS / "golden_sample.md").read_text(encoding="utf-8")
+    assert "Most defects were added by hand" in text
 
 
 def test_ones_own_test_lots_stay_shut_until_the_station_is_made():
